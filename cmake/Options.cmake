@@ -1,0 +1,22 @@
+# What every target of ours is compiled with.
+#
+# project_options   warnings as errors, and the sanitizers when SANITIZE is set
+# torch_pch         a precompiled header of LibTorch, which otherwise costs 25 s a file
+
+set(SANITIZE "" CACHE STRING "Sanitizers to build with, e.g. address,undefined")
+
+add_library(project_options INTERFACE)
+target_include_directories(project_options INTERFACE ${CMAKE_SOURCE_DIR})
+target_compile_options(project_options INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Werror)
+target_compile_definitions(project_options INTERFACE OMPI_SKIP_MPICXX)
+if(SANITIZE)
+  target_compile_options(project_options INTERFACE -fsanitize=${SANITIZE} -fno-omit-frame-pointer)
+  target_link_options(project_options INTERFACE -fsanitize=${SANITIZE})
+endif()
+
+find_program(CCACHE_PROGRAM ccache)
+if(CCACHE_PROGRAM)
+  # pch_defines,time_macros: what ccache asks for where precompiled headers are used.
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env
+      CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${CCACHE_PROGRAM})
+endif()

@@ -1,0 +1,39 @@
+// The Transformer baselines of HW4: Linear -> encoder layers -> mean over time -> head.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "trainer/model/classifier.h"
+#include "trainer/model/transformer_encoder_layer.h"
+
+namespace trainer::model {
+
+struct TransformerOptions {
+  int64_t n_mels;
+  int64_t n_speakers;
+  int64_t layers;
+  std::string head;  // mlp: Linear(D, D)-ReLU-Linear(D, n_speakers); linear: Linear(D, n_speakers)
+  TransformerEncoderLayerOptions layer;
+};
+
+// In Python, with the same parameter names and, from the same seed, the same initial values:
+//
+//   self.prenet = nn.Linear(n_mels, d_model)
+//   self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(...), layers)
+//   self.pred_layer = nn.Linear(...)  or  nn.Sequential(nn.Linear(...), nn.ReLU(), nn.Linear(...))
+//
+// As nn.TransformerEncoder copies one layer, all layers start from equal values.
+class Transformer : public Classifier {
+ public:
+  explicit Transformer(const TransformerOptions& options);
+  torch::Tensor Forward(const torch::Tensor& mels, const torch::Tensor& lengths) override;
+
+ private:
+  torch::nn::Linear prenet_;
+  std::vector<std::shared_ptr<TransformerEncoderLayer>> layers_;
+  torch::nn::Sequential mlp_{nullptr};
+  torch::nn::Linear linear_{nullptr};
+};
+
+}  // namespace trainer::model

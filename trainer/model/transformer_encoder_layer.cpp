@@ -1,0 +1,53 @@
+#include "trainer/model/transformer_encoder_layer.h"
+
+namespace trainer::model {
+
+SelfAttention::SelfAttention(int64_t d_model, int64_t heads, double dropout)
+    : heads_(heads), dropout_(dropout), out_proj_(d_model, d_model) {
+  in_proj_weight_ = register_parameter("in_proj_weight", torch::empty({3 * d_model, d_model}));
+  in_proj_bias_ = register_parameter("in_proj_bias", torch::empty({3 * d_model}));
+  register_module("out_proj", out_proj_);
+  // In PyTorch's order: out_proj's own initialisation has drawn from the generator already.
+  torch::nn::init::xavier_uniform_(in_proj_weight_);
+  torch::nn::init::zeros_(in_proj_bias_);
+  torch::nn::init::zeros_(out_proj_->bias);
+}
+
+torch::Tensor SelfAttention::Forward(const torch::Tensor& x, const torch::Tensor& key_mask) {
+  const int64_t batch = x.size(0), frames = x.size(1), width = x.size(2);
+  const auto qkv = at::linear(x, in_proj_weight_, in_proj_bias_)
+                       .view({batch, frames, 3, heads_, width / heads_})
+                       .permute({2, 0, 3, 1, 4})
+                       .unbind(0);  // 3 x (B, heads, T, D / heads)
+  const auto mask = key_mask.defined() ? std::optional<torch::Tensor>(key_mask) : std::nullopt;
+  const auto attended =
+      at::scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], mask, is_training() ? dropout_ : 0.0);
+  return out_proj_(attended.transpose(1, 2).reshape({batch, frames, width}));
+}
+
+TransformerEncoderLayer::TransformerEncoderLayer(const TransformerEncoderLayerOptions& options)
+    : dropout_(options.dropout),
+      gelu_(options.activation == "gelu"),
+      self_attn_(std::make_shared<SelfAttention>(options.d_model, options.heads, options.dropout)),
+      linear1_(options.d_model, options.feed_forward),
+      linear2_(options.feed_forward, options.d_model),
+      norm1_(torch::nn::LayerNormOptions({options.d_model})),
+      norm2_(torch::nn::LayerNormOptions({options.d_model})) {
+  register_module("self_attn", self_attn_);
+  register_module("linear1", linear1_);
+  register_module("linear2", linear2_);
+  register_module("norm1", norm1_);
+  register_module("norm2", norm2_);
+}
+
+torch::Tensor TransformerEncoderLayer::Forward(const torch::Tensor& x, const torch::Tensor& key_mask) {
+  const auto drop = [this](const torch::Tensor& t) {
+    return is_training() && dropout_ > 0 ? at::dropout(t, dropout_, /*train=*/true) : t;
+  };
+  const auto attended = norm1_(x + drop(self_attn_->Forward(x, key_mask)));
+  const auto hidden = linear1_(attended);
+  const auto activated = gelu_ ? at::gelu(hidden) : at::relu(hidden);
+  return norm2_(attended + drop(linear2_(drop(activated))));
+}
+
+}  // namespace trainer::model

@@ -1,0 +1,44 @@
+#include "trainer/optim/flat_parameters.h"
+
+#include <xxhash.h>
+
+#include <algorithm>
+
+namespace trainer::optim {
+namespace {
+constexpr int64_t kAlignment = 16;  // float32 elements: 64 bytes
+}
+
+FlatParameters::FlatParameters(torch::nn::Module& model, int64_t tail_size) {
+  torch::NoGradGuard no_grad;
+  auto named = model.named_parameters();
+  int64_t size = 0;
+  for (auto item = named.rbegin(); item != named.rend(); ++item) {
+    TORCH_CHECK(item->value().scalar_type() == torch::kFloat32, "parameter ", item->key(), " is not float32");
+    slots_.push_back({item->key(), item->value(), size, item->value().numel()});
+    size += (item->value().numel() + kAlignment - 1) / kAlignment * kAlignment;
+  }
+  TORCH_CHECK(!slots_.empty(), "the model has no parameters");
+  const auto options = torch::TensorOptions().dtype(torch::kFloat32).device(slots_[0].parameter.device());
+  values_ = torch::zeros({size}, options);
+  all_gradients_ = torch::zeros({size + tail_size}, options);
+  gradients_ = all_gradients_.narrow(0, 0, size);
+  tail_ = all_gradients_.narrow(0, size, tail_size);
+  for (auto& slot : slots_) {
+    auto view = View(values_, slot);
+    view.copy_(slot.parameter);
+    slot.parameter.set_data(view);
+    slot.parameter.mutable_grad() = View(gradients_, slot);
+  }
+}
+
+torch::Tensor FlatParameters::View(const torch::Tensor& buffer, const Slot& slot) const {
+  return buffer.narrow(0, slot.offset, slot.size).view(slot.parameter.sizes());
+}
+
+uint64_t FlatParameters::Hash() const {
+  const auto host = values_.to(torch::kCPU).contiguous();
+  return XXH3_64bits(host.const_data_ptr(), static_cast<size_t>(host.nbytes()));
+}
+
+}  // namespace trainer::optim

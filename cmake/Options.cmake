@@ -14,9 +14,13 @@ if(SANITIZE)
   target_link_options(project_options INTERFACE -fsanitize=${SANITIZE})
 endif()
 
+# CMAKE_POSITION_INDEPENDENT_CODE stays unset: it would give libraries -fPIC and programs -fPIE, and GCC refuses a
+# precompiled header made with the other one. Debian's GCC makes position-independent programs by default.
+
 find_program(CCACHE_PROGRAM ccache)
 if(CCACHE_PROGRAM)
-  # pch_defines,time_macros: what ccache asks for where precompiled headers are used.
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env
+  # The slopes are what ccache asks for where precompiled headers are used. Paths below the source folder are hashed as
+  # relative ones, so a second build folder or clone finds what the first one made.
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1
       CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${CCACHE_PROGRAM})
 endif()

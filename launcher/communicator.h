@@ -1,0 +1,67 @@
+#pragma once
+
+// Sums of gradients over all ranks, overlapped with the computation of further gradients.
+//
+//   for each full bucket, while backward goes on:  communicator->StartAllReduce(bucket);
+//   before the optimizer reads them:               communicator->WaitAll();
+//
+// Note [The same bits everywhere]
+// A sum of floats depends on the order of its terms. Training stays in step over ranks only if each rank gets
+// the very same bits, and a run can be repeated only if the next run gets them too. Both implementations give
+// that for a fixed number of ranks and fixed slice sizes: MPI's by an algorithm of ours in which each element
+// is added up in one place and one order (all_reduce.h), NCCL's because each element is reduced along one
+// path and the result is then copied.
+//
+// Threads: an object is used by one thread at a time (on CUDA also autograd's threads: they start, the main
+// thread waits). Every rank must make the same calls in the same order.
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "launcher/mpi_session.h"
+
+namespace launcher {
+
+class Communicator {
+ public:
+  virtual ~Communicator() = default;
+
+  // Sums `slice` (contiguous float32 on the communicator's device, any shape) over all ranks, in place.
+  // Returns at once. On CUDA the sum starts when the caller's current stream has got here. Until WaitAll()
+  // the slice must be neither read nor written. The slice's storage is held until then. Throws Error for a
+  // tensor of another kind.
+  virtual void StartAllReduce(torch::Tensor slice) = 0;
+
+  // CPU: blocks until every started sum is done. CUDA: makes the current stream wait for them; the host goes
+  // on. Throws Error where one of them failed. Without any started it does nothing.
+  virtual void WaitAll() = 0;
+
+  // Root's contents in `tensor` (contiguous, any type, on the communicator's device) on every rank. Blocks
+  // the caller (CPU) or its current stream (CUDA). Not between StartAllReduce() and WaitAll().
+  virtual void Broadcast(torch::Tensor tensor, int root) = 0;
+
+  // OK, or what has gone wrong behind the caller's back (NCCL's asynchronous errors, a failed sum). Cheap:
+  // for every step.
+  virtual absl::Status Health() = 0;
+
+  // Seconds that WaitAll() has waited since the last call: communication that computing did not hide. CPU:
+  // wall time. CUDA: time the stream stood still, by events and without synchronising, so that the newest
+  // waits may be counted by a later call; waits captured into a CUDA graph are not counted.
+  virtual double TakeExposedSeconds() = 0;
+
+  // Bytes of the slices given to StartAllReduce() since the last call.
+  virtual int64_t TakeReducedBytes() = 0;
+
+  // "nccl" | "mpi" | "single"
+  virtual const char* name() const = 0;
+};
+
+// Collective: NCCL for a CUDA device, MPI for the CPU. A world of one gets "single", which does nothing at
+// all; with TRAINER_FORCE_NCCL=1 in the environment a lone CUDA rank gets NCCL nevertheless, for tests.
+// Destroy it before the MpiSession ends. Throws Error where communication cannot be set up.
+std::unique_ptr<Communicator> MakeCommunicator(const World& world, torch::Device device);
+
+}  // namespace launcher

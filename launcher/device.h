@@ -1,0 +1,43 @@
+#pragma once
+
+// Which device a rank computes on, and with how many threads.
+
+#include <c10/core/Device.h>
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "launcher/mpi_session.h"
+
+namespace launcher {
+
+struct DeviceOptions {
+  std::string requested =
+      "auto";       // auto | cpu | cuda. auto: cuda where built with CUDA and any GPU is visible, else cpu
+  int threads = 0;  // of LibTorch's intra-op pool; 0: this rank's share of the host's cores (CoreShare)
+};
+
+// Binds the calling process: chooses its device (GPU number `local_rank`, modulo the GPUs it can see: SLURM
+// may show each task only its own), makes it CUDA's current device, sets LibTorch's intra-op threads.
+// Collective: on every rank the same kind of device or an error; rank-local failures are agreed on (AgreeOn).
+// To be called once, by the main thread, before anything else uses CUDA.
+//
+// kInvalidArgument where `requested` is none of the three words, `threads` is negative, cuda is asked for and
+// the program was built without it or no GPU is there, two ranks of a host would share a GPU (fewer GPUs than
+// ranks), or some hosts have GPUs and others none under auto. The message names counts, host and remedies.
+//
+// TRAINER_SHARE_GPU=1 in the environment lets ranks share a GPU, for tests on a machine with one: NCCL
+// refuses two ranks on one GPU unless they seem to be on different hosts, so each rank is then given a
+// NCCL_HOSTID of its own. It is slow: ranks then talk through sockets.
+absl::StatusOr<c10::Device> BindDevice(const World& world, const DeviceOptions& options);
+
+// The cores that are this rank's: each CPU in its affinity mask counts by the share it has of it (1 over the
+// number of this host's ranks that may run there too), limited by the container's CPU quota over the local
+// ranks; at least 1. So it is right both with and without mpirun's --bind-to. Collective.
+int CoreShare(const World& world);
+
+// CPUs' worth of time that the control group of this process may use ("200000 100000" in cgroup v2's cpu.max
+// is 2); 0 where there is no limit.
+double CgroupCpuLimit();
+
+}  // namespace launcher

@@ -7,10 +7,13 @@ set(SANITIZE "" CACHE STRING "Sanitizers to build with, e.g. address,undefined")
 
 add_library(project_options INTERFACE)
 target_include_directories(project_options INTERFACE ${CMAKE_SOURCE_DIR})
-target_compile_options(project_options INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Werror)
+target_compile_options(project_options INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wshadow -Wnon-virtual-dtor -Werror>
+  $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Werror --Werror=all-warnings>)
 target_compile_definitions(project_options INTERFACE OMPI_SKIP_MPICXX)
 if(SANITIZE)
-  target_compile_options(project_options INTERFACE -fsanitize=${SANITIZE} -fno-omit-frame-pointer)
+  target_compile_options(project_options INTERFACE
+    $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${SANITIZE} -fno-omit-frame-pointer>)
   target_link_options(project_options INTERFACE -fsanitize=${SANITIZE})
 endif()
 

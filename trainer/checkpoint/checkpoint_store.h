@@ -68,7 +68,6 @@ class CheckpointStore {
   const std::string& folder() const { return folder_; }  // <run>/checkpoints
 
  private:
-  absl::Status Publish(int64_t step, const std::string& temporary, const std::string& target) const;
   absl::Status Link(const std::string& name, const std::string& target) const;
   void RemoveLeftovers() const;
   void Prune(int64_t newest) const;

@@ -31,6 +31,9 @@ struct EncodedSafetensors {
 
   // The bytes of the file, piece by piece; valid as long as this object is.
   std::vector<std::span<const char>> Pieces() const;
+
+  // XXH3-64 of the file.
+  uint64_t Checksum() const;
 };
 
 // kInvalidArgument: a name twice, a reserved name, an undefined tensor, a dtype or layout that the format

@@ -11,12 +11,13 @@ constexpr int64_t kAlignment = 16;  // float32 elements: 64 bytes
 
 FlatParameters::FlatParameters(torch::nn::Module& model, int64_t tail_size) {
   torch::NoGradGuard no_grad;
-  auto named = model.named_parameters();
+  const auto named = model.named_parameters();
   int64_t size = 0;
-  for (auto item = named.rbegin(); item != named.rend(); ++item) {
-    TORCH_CHECK(item->value().scalar_type() == torch::kFloat32, "parameter ", item->key(), " is not float32");
-    slots_.push_back({item->key(), item->value(), size, item->value().numel()});
-    size += (item->value().numel() + kAlignment - 1) / kAlignment * kAlignment;
+  for (size_t i = named.size(); i-- > 0;) {
+    const auto& [name, parameter] = named[i].pair();
+    TORCH_CHECK(parameter.scalar_type() == torch::kFloat32, "parameter ", name, " is not float32");
+    slots_.push_back({name, parameter, size, parameter.numel()});
+    size += (parameter.numel() + kAlignment - 1) / kAlignment * kAlignment;
   }
   TORCH_CHECK(!slots_.empty(), "the model has no parameters");
   const auto options = torch::TensorOptions().dtype(torch::kFloat32).device(slots_[0].parameter.device());

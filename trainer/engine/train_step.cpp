@@ -1,0 +1,91 @@
+#include "trainer/engine/train_step.h"
+
+#include "data/random.h"
+
+namespace trainer::engine {
+namespace {
+constexpr auto kDropout = static_cast<data::Purpose>(static_cast<uint32_t>(data::Purpose::kFirstFree));
+}
+
+TrainStep::TrainStep(std::shared_ptr<model::Classifier> model, launcher::Communicator& communicator, int rank,
+                     const TrainStepOptions& options)
+    : model_(std::move(model)),
+      communicator_(communicator),
+      rank_(rank),
+      options_(options),
+      device_(model_->parameters().at(0).device()),
+      parameters_(*model_, kTailSize),
+      optimizer_(parameters_, options.adamw),
+      reducer_(parameters_, communicator, options.buckets) {}
+
+void TrainStep::Begin(int64_t step) {
+  torch::NoGradGuard no_grad;
+  model_->train();
+  auto buffer = parameters_.gradients_and_tail();
+  buffer.zero_();
+  data::RandomStream seeds(options_.seed, kDropout, static_cast<uint64_t>(rank_), static_cast<uint64_t>(step));
+  torch::manual_seed(seeds.Next64());
+}
+
+void TrainStep::AddMicroBatch(const data::Batch& batch, bool last) {
+  const auto to_device = [this](const torch::Tensor& t) { return t.to(device_, /*non_blocking=*/true); };
+  const auto speakers = to_device(batch.speakers);
+  const auto lengths = batch.padded ? to_device(batch.lengths) : torch::Tensor();
+  const auto logits = model_->Forward(to_device(batch.mels), lengths);
+  const auto loss = torch::nn::functional::cross_entropy(
+                        logits, speakers, torch::nn::functional::CrossEntropyFuncOptions().reduction(torch::kSum)) /
+                    static_cast<double>(options_.global_batch);
+  {
+    torch::NoGradGuard no_grad;
+    parameters_.tail()[kLossSum].add_(loss.detach());
+    parameters_.tail()[kCorrect].add_(logits.argmax(1).eq(speakers).sum());
+  }
+  if (last) reducer_.Arm();
+  loss.backward();
+}
+
+void TrainStep::VoteStop() {
+  torch::NoGradGuard no_grad;
+  parameters_.tail()[kStopVotes].fill_(1);
+}
+
+void TrainStep::VoteFailed() {
+  torch::NoGradGuard no_grad;
+  parameters_.tail()[kFailedRanks].fill_(1);
+}
+
+void TrainStep::Finish(double learning_rate) {
+  torch::NoGradGuard no_grad;
+  reducer_.Finish();
+  const auto norm = optimizer_.Step(learning_rate);
+  const auto figures = torch::cat({parameters_.tail(), norm.reshape({1})});
+  Pending pending;
+  if (device_.is_cpu()) {
+    pending.host = figures;
+  } else {
+    pending.host = torch::empty(figures.sizes(), torch::TensorOptions().pinned_memory(true));
+    pending.host.copy_(figures, /*non_blocking=*/true);
+    pending.ready = std::make_shared<torch::Event>(device_.type());
+    const c10::impl::VirtualGuardImpl guard(device_.type());
+    pending.ready->record(guard.getStream(device_));
+  }
+  pending_.push_back(std::move(pending));
+}
+
+std::optional<StepFigures> TrainStep::TakeFigures(bool flush) {
+  const size_t kept_back = device_.is_cpu() || flush ? 0 : 1;
+  if (pending_.size() <= kept_back) return std::nullopt;
+  const Pending pending = std::move(pending_.front());
+  pending_.pop_front();
+  if (pending.ready) pending.ready->synchronize();
+  const auto* host = pending.host.const_data_ptr<float>();
+  StepFigures figures;
+  figures.loss = host[kLossSum];
+  figures.correct = host[kCorrect];
+  figures.gradient_norm = host[kTailSize];
+  figures.stop = host[kStopVotes] > 0;
+  figures.failed = host[kFailedRanks] > 0;
+  return figures;
+}
+
+}  // namespace trainer::engine

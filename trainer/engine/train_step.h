@@ -1,0 +1,75 @@
+// One training step: forward, backward with overlapped all-reduce, clip, AdamW.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <deque>
+#include <memory>
+#include <optional>
+
+#include "data/loader.h"
+#include "launcher/communicator.h"
+#include "trainer/engine/gradient_reducer.h"
+#include "trainer/engine/step_tail.h"
+#include "trainer/model/classifier.h"
+#include "trainer/optim/adamw.h"
+#include "trainer/optim/flat_parameters.h"
+
+namespace trainer::engine {
+
+struct TrainStepOptions {
+  uint64_t seed;         // of dropout
+  int64_t global_batch;  // utterances an update, over all ranks and micro-batches
+  BucketOptions buckets;
+  optim::AdamWOptions adamw;
+};
+
+// Owns the flat parameters, the optimizer and the reducer of a model that is on its final device. One thread.
+//
+// A step is: Begin; AddMicroBatch once for each micro-batch; Finish. On a CUDA device all of it is queued and nothing
+// waits for the device; the figures of a step then arrive one step late, see TakeFigures.
+class TrainStep {
+ public:
+  TrainStep(std::shared_ptr<model::Classifier> model, launcher::Communicator& communicator, int rank,
+            const TrainStepOptions& options);
+
+  // Starts the update number `step` (from 0): zeroes the gradients and seeds dropout by (seed, step, rank).
+  void Begin(int64_t step);
+
+  // Forward and backward of one micro-batch. `last`: the batch is complete with it, its gradients may be reduced.
+  void AddMicroBatch(const data::Batch& batch, bool last);
+
+  // Votes, instead of a micro-batch or beside it, that all ranks stop (on request) or give up (this rank failed).
+  void VoteStop();
+  void VoteFailed();
+
+  // Waits for the reductions and updates the parameters with `learning_rate`.
+  void Finish(double learning_rate);
+
+  // The figures of the oldest finished step not yet taken. On the CPU that is the step just finished. On CUDA it is
+  // the one before, so that the device never idles, unless `flush` asks to wait for all. Nothing: none is ready.
+  // All ranks get the same figures from the same calls.
+  std::optional<StepFigures> TakeFigures(bool flush);
+
+  model::Classifier& model() { return *model_; }
+  const optim::FlatParameters& parameters() const { return parameters_; }
+  optim::AdamW& optimizer() { return optimizer_; }
+
+ private:
+  struct Pending {
+    torch::Tensor host;  // (kTailSize + 1): the tail, then the gradient norm
+    std::shared_ptr<torch::Event> ready;
+  };
+
+  std::shared_ptr<model::Classifier> model_;
+  launcher::Communicator& communicator_;
+  int rank_;
+  TrainStepOptions options_;
+  torch::Device device_;
+  optim::FlatParameters parameters_;
+  optim::AdamW optimizer_;
+  GradientReducer reducer_;
+  std::deque<Pending> pending_;
+};
+
+}  // namespace trainer::engine

@@ -1,0 +1,122 @@
+// trainer --config FILE [key=value ...]   trains; trainer evaluate ...   measures. Only wiring here.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <functional>
+
+#include "launcher/mpi_session.h"
+#include "trainer/commands.h"
+#include "trainer/config/config.h"
+#include "trainer/version.h"
+
+namespace trainer {
+namespace {
+
+// Whether this process is the one to print help and usage errors, which come before MPI is up: not one of mpirun's or
+// srun's other ranks.
+bool SpeaksBeforeMpi() {
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID"}) {
+    if (const char* rank = std::getenv(name); rank != nullptr) return std::atoi(rank) == 0;
+  }
+  return true;
+}
+
+int PrintConfig(const TrainArguments& arguments) {
+  const auto file = config::FindConfigFile(arguments.config, config::ExecutablePath());
+  const auto config = file.ok() ? config::LoadConfig(*file, arguments.overrides) : file.status();
+  if (!SpeaksBeforeMpi()) return config.ok() ? kExitDone : kExitBadInput;
+  if (!config.ok()) {
+    std::fprintf(stderr, "trainer: %s\n", std::string(config.status().message()).c_str());
+    return ExitCodeOf(config.status());
+  }
+  std::printf("%s", config::ToYaml(*config).c_str());
+  return kExitDone;
+}
+
+int RunOnAllRanks(int argc, char** argv,
+                  const std::function<absl::Status(const launcher::World&, int*)>& command) {
+  try {
+    launcher::MpiSession session(&argc, &argv);
+    try {
+      const auto world = launcher::World::FromMpi();
+      int exit_code = kExitFailure;
+      const absl::Status status = command(world, &exit_code);
+      if (status.ok()) return exit_code;
+      if (world.rank == 0) std::fprintf(stderr, "trainer: %s\n", std::string(status.message()).c_str());
+      return ExitCodeOf(status);
+    } catch (const std::exception& error) {
+      // One rank alone met what it cannot go on from: the others must not wait for it.
+      launcher::AbortWorld(error.what(), kExitFailure);
+    }
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "trainer: %s\n", error.what());
+    return kExitFailure;
+  }
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app("Trains speaker classifiers on any number of ranks: mpirun -np 8 trainer --config hard.yaml");
+  app.set_version_flag("--version", std::string(kVersionLine));
+  TrainArguments train;
+  bool print_config = false;
+  app.add_option("--config", train.config, "the run's configuration: a path, or a name found in configs/");
+  app.add_option("overrides", train.overrides, "configuration keys to override, as key=value");
+  app.add_flag("--print-config", print_config, "print the configuration with all values resolved, and do nothing");
+
+  EvaluateArguments evaluate;
+  auto* evaluate_command = app.add_subcommand("evaluate", "loss and accuracy of a checkpoint on a split, as one JSON line");
+  evaluate_command->add_option("--checkpoint", evaluate.checkpoint, "checkpoint folder, e.g. RUN/checkpoints/best")
+      ->required();
+  evaluate_command->add_option("--data", evaluate.data, "the data set's folder")->required();
+  evaluate_command->add_option("--split", evaluate.split, "which split")->capture_default_str();
+  evaluate_command->add_option("--frames", evaluate.frames, "only the first so many frames of each utterance; 0: all")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  evaluate_command->add_option("--device", evaluate.device, "auto, cpu or cuda")->capture_default_str();
+  evaluate_command->add_option("--threads", evaluate.threads, "threads a rank; 0: this machine's cores over its ranks")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+
+  try {
+    app.parse(argc, argv);
+    if (app.get_subcommands().empty() && train.config.empty()) {
+      throw CLI::RequiredError("--config FILE (try simple.yaml)");
+    }
+  } catch (const CLI::ParseError& error) {
+    const bool is_error = error.get_exit_code() != 0;
+    if (SpeaksBeforeMpi()) {
+      if (is_error) {
+        std::fprintf(stderr, "trainer: %s; see trainer --help\n", error.what());
+      } else {
+        app.exit(error);
+      }
+    }
+    return is_error ? kExitBadInput : kExitDone;
+  }
+
+  if (evaluate_command->parsed()) {
+    return RunOnAllRanks(argc, argv, [&](const auto& world, int* code) { return Evaluate(evaluate, world, code); });
+  }
+  if (print_config) return PrintConfig(train);
+  return RunOnAllRanks(argc, argv, [&](const auto& world, int* code) { return Train(train, world, code); });
+}
+
+}  // namespace
+
+int ExitCodeOf(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kDataLoss:
+    case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kOutOfRange:
+      return kExitBadInput;
+    default:
+      return kExitFailure;
+  }
+}
+
+}  // namespace trainer
+
+int main(int argc, char** argv) { return trainer::Main(argc, argv); }

@@ -1,0 +1,24 @@
+// The log: rank 0 speaks, on the terminal and in RUN/train.log; other ranks only warn, with rank and host.
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+
+namespace trainer::telemetry {
+
+// Sets up this process' log: information goes to rank 0's standard output, warnings of the other ranks to standard
+// error, marked with rank and host. Call once, before the others below.
+void StartLog(int rank, const std::string& host);
+
+// From now on rank 0 also appends to `path`; nothing on other ranks. Errors: the file cannot be opened.
+absl::Status AddLogFile(const std::string& path);
+
+// One line. Any thread. On ranks other than 0 Info() says nothing.
+void Info(const std::string& line);
+void Warn(const std::string& line);
+
+// 75 -> "1m15s", 3.2 -> "3.2s": for people.
+std::string FormatDuration(double seconds);
+
+}  // namespace trainer::telemetry

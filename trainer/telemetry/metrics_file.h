@@ -1,0 +1,32 @@
+// RUN/metrics.jsonl: one JSON object a logged step, safe to append to over restarts.
+#pragma once
+
+#include <cstdint>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace trainer::telemetry {
+
+// Written by rank 0, one thread.
+class MetricsFile {
+ public:
+  // Opens `path` for appending. Lines of steps beyond `last_step`, which a run that goes on from there will write
+  // again, and a torn last line are dropped first (through a temporary file and a rename). Errors: what the file
+  // system says, with the path.
+  static absl::StatusOr<MetricsFile> Open(const std::string& path, int64_t last_step);
+
+  // Appends one line and flushes it. Errors: a full disk and the like, with the path.
+  absl::Status Append(const nlohmann::ordered_json& line);
+
+ private:
+  MetricsFile(std::string path, std::ofstream stream) : path_(std::move(path)), stream_(std::move(stream)) {}
+
+  std::string path_;
+  std::ofstream stream_;
+};
+
+}  // namespace trainer::telemetry

@@ -26,3 +26,26 @@ function(project_test name)
     endforeach()
   endif()
 endfunction()
+
+# project_python_test(NAME SCRIPT test.py [ARGS a...] [LABELS ...] [TIMEOUT s] [SERIAL])
+#
+# A Python script that exits 0 (passed), 77 (skipped, having said why) or otherwise (failed), run by the interpreter of
+# .venv, where torch, numpy and safetensors are. SERIAL: it uses both cores (starts ranks).
+find_program(PROJECT_PYTHON python HINTS ${CMAKE_SOURCE_DIR}/.venv/bin NO_DEFAULT_PATH)
+
+function(project_python_test name)
+  cmake_parse_arguments(T "SERIAL" "TIMEOUT;SCRIPT" "ARGS;LABELS" ${ARGN})
+  if(NOT T_TIMEOUT)
+    set(T_TIMEOUT 300)
+  endif()
+  if(NOT PROJECT_PYTHON)
+    message(STATUS "Test ${name} is left out: no .venv with Python torch (scripts/setup.sh makes one)")
+    return()
+  endif()
+  add_test(NAME ${name} COMMAND ${PROJECT_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/${T_SCRIPT} ${T_ARGS})
+  set_tests_properties(${name} PROPERTIES LABELS "python;${T_LABELS}" TIMEOUT ${T_TIMEOUT} SKIP_RETURN_CODE 77
+    ENVIRONMENT "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;PYTHONDONTWRITEBYTECODE=1")
+  if(T_SERIAL)
+    set_tests_properties(${name} PROPERTIES PROCESSORS 2)
+  endif()
+endfunction()

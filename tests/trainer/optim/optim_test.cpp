@@ -1,0 +1,81 @@
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include "trainer/optim/adamw.h"
+#include "trainer/optim/flat_parameters.h"
+
+namespace trainer::optim {
+namespace {
+
+struct TwoLayers : torch::nn::Module {
+  TwoLayers() {
+    first = register_module("first", torch::nn::Linear(3, 5));
+    second = register_module("second", torch::nn::Linear(5, 2));
+  }
+  torch::Tensor Forward(const torch::Tensor& x) { return second(torch::relu(first(x))); }
+  torch::nn::Linear first{nullptr}, second{nullptr};
+};
+
+TEST(FlatParameters, KeepsValuesAndLaysThemOutAsBackwardFinishes) {
+  torch::manual_seed(1);
+  TwoLayers module;
+  const auto before = module.first->weight.detach().clone();
+  const FlatParameters flat(module, 4);
+  EXPECT_TRUE(torch::equal(module.first->weight, before));
+  ASSERT_EQ(flat.slots().size(), 4u);
+  EXPECT_EQ(flat.slots()[0].name, "second.bias");
+  EXPECT_EQ(flat.slots()[3].name, "first.weight");
+  for (const auto& slot : flat.slots()) {
+    EXPECT_EQ(slot.offset % 16, 0);
+    EXPECT_EQ(slot.parameter.data_ptr<float>(), flat.values().data_ptr<float>() + slot.offset);
+  }
+  EXPECT_EQ(flat.gradients_and_tail().size(0), flat.values().size(0) + 4);
+}
+
+TEST(FlatParameters, BackwardAccumulatesIntoTheBuffer) {
+  torch::manual_seed(1);
+  TwoLayers module, plain;
+  {
+    torch::NoGradGuard no_grad;
+    for (size_t i = 0; i < module.parameters().size(); ++i) plain.parameters()[i].copy_(module.parameters()[i]);
+  }
+  const FlatParameters flat(module, 4);
+  const auto x = torch::randn({4, 3});
+  for (int round = 0; round < 2; ++round) {  // the second accumulates
+    module.Forward(x).square().sum().backward();
+    plain.Forward(x).square().sum().backward();
+  }
+  for (const auto& slot : flat.slots()) {
+    EXPECT_EQ(slot.parameter.grad().data_ptr<float>(), flat.gradients().data_ptr<float>() + slot.offset);
+    EXPECT_TRUE(torch::allclose(slot.parameter.grad(), plain.named_parameters()[slot.name].grad()));
+  }
+  EXPECT_EQ(flat.tail().abs().sum().item<float>(), 0);
+}
+
+TEST(FlatParameters, GapsStayZeroOverUpdates) {
+  TwoLayers module;
+  const FlatParameters flat(module, 4);
+  AdamW optimizer(flat, {});
+  for (int i = 0; i < 3; ++i) {
+    module.Forward(torch::randn({4, 3})).sum().backward();
+    optimizer.Step(0.1);
+  }
+  auto rest = flat.values().clone();
+  for (const auto& slot : flat.slots()) rest.narrow(0, slot.offset, slot.size).zero_();
+  EXPECT_EQ(rest.abs().sum().item<float>(), 0);
+}
+
+TEST(FlatParameters, HashChangesWithTheLastBit) {
+  TwoLayers module;
+  const FlatParameters flat(module, 0);
+  const auto before = flat.Hash();
+  EXPECT_EQ(flat.Hash(), before);
+  {
+    torch::NoGradGuard no_grad;
+    module.second->bias[0] = std::nextafter(module.second->bias[0].item<float>(), 10.0f);
+  }
+  EXPECT_NE(flat.Hash(), before);
+}
+
+}  // namespace
+}  // namespace trainer::optim

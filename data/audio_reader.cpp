@@ -33,8 +33,8 @@ struct CloseSound {
 };
 using SoundFile = std::unique_ptr<SNDFILE, CloseSound>;
 
-// libsndfile keeps the reason of a failed open in a global buffer that every other open clears. So opens share this
-// lock, and a failed one is repeated with nobody beside it to learn its reason.
+// libsndfile keeps the reason of a failed open in a global buffer that every other open clears. So opens
+// share this lock, and a failed one is repeated with nobody beside it to learn its reason.
 std::shared_mutex& OpenMutex() {
   static std::shared_mutex mutex;
   return mutex;
@@ -49,8 +49,8 @@ absl::StatusOr<SoundFile> Open(const std::string& path, SF_INFO& info) {
   const std::unique_lock lock(OpenMutex());
   info = {};
   if (SoundFile file(sf_open(path.c_str(), SFM_READ, &info)); file) return file;
-  return absl::InvalidArgumentError(
-      absl::StrCat("cannot be opened as flac, wav, ogg or mp3: ", absl::StripSuffix(sf_strerror(nullptr), ".")));
+  return absl::InvalidArgumentError(absl::StrCat("cannot be opened as flac, wav, ogg or mp3: ",
+                                                 absl::StripSuffix(sf_strerror(nullptr), ".")));
 }
 
 bool IsSupported(int format) {
@@ -72,8 +72,8 @@ bool IsFloat(int format) {
   return subtype == SF_FORMAT_FLOAT || subtype == SF_FORMAT_DOUBLE;
 }
 
-// libsndfile quietly shortens a wav whose file ends before its data does. The RIFF header still knows the full size.
-// Writers to pipes leave a placeholder there (0 or about 2 or 4 GiB), which says nothing.
+// libsndfile quietly shortens a wav whose file ends before its data does. The RIFF header still knows the
+// full size. Writers to pipes leave a placeholder there (0 or about 2 or 4 GiB), which says nothing.
 absl::Status CheckRiffSize(const std::string& path) {
   const std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
   std::array<unsigned char, 8> head{};
@@ -104,8 +104,8 @@ absl::Status CheckInfo(const SF_INFO& info) {
     return absl::InvalidArgumentError("is audio of an unsupported kind; convert it to flac, wav, ogg or mp3");
   }
   if (info.samplerate < kMinRate || info.samplerate > kMaxRate) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("has a sample rate of %d Hz; supported are %d to %d", info.samplerate, kMinRate, kMaxRate));
+    return absl::InvalidArgumentError(absl::StrFormat("has a sample rate of %d Hz; supported are %d to %d",
+                                                      info.samplerate, kMinRate, kMaxRate));
   }
   if (info.channels < 1 || info.channels > kBlockSamples) {
     return absl::InvalidArgumentError(absl::StrCat("has ", info.channels, " channels"));
@@ -128,9 +128,9 @@ absl::Status MixToMono(const std::vector<float>& interleaved, sf_count_t frames,
             absl::StrFormat("holds %f at sample %d: not a number that can be heard", value, done + frame));
       }
       if (bounded && std::abs(value) > 1.0F) {
-        return absl::InvalidArgumentError(
-            absl::StrFormat("is clipped: %g at sample %d, but floating-point audio lies in [-1, 1]; scale it down",
-                            value, done + frame));
+        return absl::InvalidArgumentError(absl::StrFormat(
+            "is clipped: %g at sample %d, but floating-point audio lies in [-1, 1]; scale it down", value,
+            done + frame));
       }
       sum += value;
     }

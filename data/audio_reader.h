@@ -14,14 +14,14 @@ struct Audio {
   double seconds = 0;          // of the recording, before anything is cut away
 };
 
-// The longest recording that ReadAudio takes. An utterance is seconds long; whatever is longer than this is a mistake,
-// or a damaged header, and must not fill the memory.
+// The longest recording that ReadAudio takes. An utterance is seconds long; whatever is longer than this is a
+// mistake, or a damaged header, and must not fill the memory.
 inline constexpr double kMaxRecordingSeconds = 3600;
 
 // Decodes a whole file and resamples it to `rate` Hz. Samples of integer formats are scaled to [-1, 1).
 //
-// Memory grows with what is really decoded, never with what a header claims. Any thread may call it at any time.
-// Messages do not repeat the path; they read on after it ("a.wav: ends after ..."). Errors:
+// Memory grows with what is really decoded, never with what a header claims. Any thread may call it at any
+// time. Messages do not repeat the path; they read on after it ("a.wav: ends after ..."). Errors:
 //   kNotFound            no such file
 //   kInvalidArgument     not a supported format; no samples; a rate outside 4 to 384 kHz; longer than
 //                        kMaxRecordingSeconds; a floating-point file with values beyond [-1, 1]

@@ -1,11 +1,10 @@
 #include "data/log_mel.h"
 
-#include <ATen/Parallel.h>
-#include <torch/torch.h>
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -14,14 +13,14 @@ namespace data {
 namespace {
 
 constexpr int64_t kBins = kMelFftSize / 2 + 1;
-// Frames transformed at once: large enough for the FFT library to batch, small enough that the windowed frames
-// (800 KB) stay in a core's own cache.
+// Frames transformed at once: large enough for the FFT library to batch, small enough that the windowed
+// frames (800 KB) stay in a core's own cache.
 constexpr int64_t kChunkFrames = 512;
 
 double HzToMel(double hz) { return 2595.0 * std::log10(1.0 + hz / 700.0); }
 
-// (kBins, n_mels). In single precision from the first step, as the reference does it: where a strong tone meets the
-// foot of a triangle, the rounding of the foot decides the fourth digit of the result.
+// (kBins, n_mels). In single precision from the first step, as the reference does it: where a strong tone
+// meets the foot of a triangle, the rounding of the foot decides the fourth digit of the result.
 at::Tensor MelFilters(int n_mels) {
   const at::Tensor bins = at::linspace(0, kMelSampleRate / 2, kBins, at::kFloat);
   const at::Tensor mels = at::linspace(HzToMel(kMelLowHz), HzToMel(kMelHighHz), n_mels + 2, at::kFloat);
@@ -86,8 +85,8 @@ absl::Status LogMel::Compute(std::span<const float> samples, std::vector<float>&
   const auto n = static_cast<int64_t>(samples.size());
   if (n < kMelMinSamples) {
     return absl::InvalidArgumentError(absl::StrCat("has ", n, " samples at 16 kHz; one frame needs at least ",
-                                                   kMelMinSamples, " (", kMelMinSamples * 1000 / kMelSampleRate,
-                                                   " ms)"));
+                                                   kMelMinSamples, " (",
+                                                   kMelMinSamples * 1000 / kMelSampleRate, " ms)"));
   }
   const c10::InferenceMode guard;
   const int64_t n_mels = tables_->n_mels;

@@ -37,8 +37,8 @@ absl::Status Resampler::Process(std::span<const float> input, std::vector<float>
     output.insert(output.end(), input.begin(), input.end());
     return absl::OkStatus();
   }
-  // soxr may hand out more than this block's share, of what it held back before: go on until it has taken all of the
-  // input and leaves room in the output.
+  // soxr may hand out more than this block's share, of what it held back before: go on until it has taken all
+  // of the input and leaves room in the output.
   const size_t room = static_cast<size_t>(std::ceil(static_cast<double>(input.size()) * ratio_)) + 64;
   while (true) {
     const size_t before = output.size();

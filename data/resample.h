@@ -12,8 +12,9 @@ struct soxr;
 
 namespace data {
 
-// Converts from one rate to another at soxr's "high quality" (20 bits, pass band to 0.91 of the lower Nyquist rate,
-// linear phase, delay removed). Where the rates are equal, samples pass unchanged. One object per stream and thread.
+// Converts from one rate to another at soxr's "high quality" (20 bits, pass band to 0.91 of the lower Nyquist
+// rate, linear phase, delay removed). Where the rates are equal, samples pass unchanged. One object per
+// stream and thread.
 class Resampler {
  public:
   // Rates in Hz. kResourceExhausted where soxr has no memory, kInternal for its other failures.

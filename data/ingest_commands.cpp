@@ -1,0 +1,87 @@
+// The command lines of `mels extract` and `mels import-hw4`.
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/strings/str_format.h"
+#include "data/commands.h"
+#include "data/extract.h"
+#include "data/hw4_import.h"
+
+namespace data {
+namespace {
+
+constexpr char kSkipBadHelp[] = "Leave out files that cannot be used and list them in DST/skipped.csv";
+
+void PrintSummary(const IngestSummary& summary, const OutputOptions& output) {
+  std::string line = absl::StrFormat("%d utterances of %d speakers, %.2f h, in %.1f s on %d threads",
+                                     summary.utterances, summary.speakers, summary.audio_seconds / 3600,
+                                     summary.wall_seconds, ThreadCount(output));
+  if (summary.wall_seconds > 0) {
+    absl::StrAppendFormat(&line, ": %.0f times real time", summary.audio_seconds / summary.wall_seconds);
+  }
+  if (summary.skipped > 0) {
+    absl::StrAppendFormat(&line, "; %d bad files left out, see %s/skipped.csv", summary.skipped,
+                          output.folder);
+  }
+  std::printf("%s\n", line.c_str());
+}
+
+absl::Status Report(const absl::StatusOr<IngestSummary>& summary, const OutputOptions& output) {
+  if (summary.ok()) PrintSummary(*summary, output);
+  return summary.status();
+}
+
+struct ExtractFlags {
+  std::string source;
+  ExtractOptions extract;
+  OutputOptions output;
+  bool skip_bad = false;
+};
+
+struct ImportFlags {
+  std::string source;
+  OutputOptions output;
+  bool skip_bad = false;
+};
+
+}  // namespace
+
+void AddExtractCommand(CLI::App& app, absl::Status* result) {
+  CLI::App* command = app.add_subcommand("extract", "Turn recordings into log-mel features");
+  auto flags = std::make_shared<ExtractFlags>();
+  command
+      ->add_option("SRC", flags->source,
+                   "A folder of <speaker>/**/*.{flac,wav,ogg,mp3}, or a CSV with the columns path, speaker "
+                   "and perhaps "
+                   "split (paths relative to it)")
+      ->required();
+  AddOutputOptions(*command, &flags->output);
+  command->add_option("--n-mels", flags->extract.n_mels, "Mel filters from 50 to 8000 Hz")
+      ->capture_default_str();
+  command->add_option("--normalize-db", flags->extract.normalize_db,
+                      "Bring every recording to this peak level, e.g. -3");
+  command->add_flag("--trim-silence", flags->extract.trim_silence,
+                    "Cut silence (20 ms below 1 % of full scale) of 0.1 s and more, at the ends and inside");
+  command->add_flag("--skip-bad", flags->skip_bad, kSkipBadHelp);
+  command->callback([flags, result] {
+    *result = Report(Extract(flags->source, flags->extract, flags->output, flags->skip_bad), flags->output);
+  });
+}
+
+void AddImportHw4Command(CLI::App& app, absl::Status* result) {
+  CLI::App* command = app.add_subcommand("import-hw4", "Take over the features of a HW4 folder, bit for bit");
+  auto flags = std::make_shared<ImportFlags>();
+  command
+      ->add_option("SRC", flags->source,
+                   "The folder with mapping.json, metadata.json, testdata.json, uttr-*.pt")
+      ->required();
+  AddOutputOptions(*command, &flags->output);
+  command->add_flag("--skip-bad", flags->skip_bad, kSkipBadHelp);
+  command->callback([flags, result] {
+    *result = Report(ImportHw4(flags->source, flags->output, flags->skip_bad), flags->output);
+  });
+}
+
+}  // namespace data

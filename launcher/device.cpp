@@ -1,0 +1,102 @@
+#include "launcher/device.h"
+
+#include <ATen/Parallel.h>
+
+#include <cstdlib>
+#include <string_view>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "launcher/control.h"
+#include "launcher/core_share.h"
+#include "launcher/gpu_claims.h"
+#ifdef WITH_CUDA
+#include <cuda_runtime_api.h>
+
+#include "launcher/cuda_check.h"
+#endif
+
+namespace launcher {
+namespace {
+
+using internal::GpuClaim;
+
+bool MayShareGpu() {
+  const char* value = std::getenv("TRAINER_SHARE_GPU");
+  return value != nullptr && std::string_view(value) == "1";
+}
+
+#ifdef WITH_CUDA
+
+// Fills in which GPU this rank would take, or why there is none.
+void ClaimGpu(const World& world, GpuClaim& claim) {
+  const cudaError_t code = cudaGetDeviceCount(&claim.visible);
+  if (code != cudaSuccess) {
+    claim.visible = 0;
+    claim.why_none = cudaGetErrorString(code);
+    cudaGetLastError();  // forget it: having no GPU is no failure of a later call
+    return;
+  }
+  if (claim.visible == 0) {
+    claim.why_none = "the driver lists no GPU";
+    return;
+  }
+  claim.index = world.local_rank % claim.visible;
+  cudaDeviceProp properties;
+  LAUNCHER_CUDA(cudaGetDeviceProperties(&properties, claim.index), "Does nvidia-smi work on this host?");
+  for (const char byte : properties.uuid.bytes) {
+    absl::StrAppend(&claim.gpu, absl::Hex(static_cast<unsigned char>(byte), absl::kZeroPad2));
+  }
+}
+
+#else
+
+void ClaimGpu(const World&, GpuClaim& claim) { claim.why_none = "this program was built without CUDA"; }
+
+#endif
+
+}  // namespace
+
+absl::StatusOr<c10::Device> BindDevice(const World& world, const DeviceOptions& options) {
+  GpuClaim claim;
+  claim.requested = options.requested;
+  claim.threads = options.threads;
+  claim.host = world.host;
+  if (options.requested != "cpu") ClaimGpu(world, claim);
+
+  std::vector<GpuClaim> claims;
+  for (const std::string& text : AllGatherStrings(claim.Encode())) claims.push_back(GpuClaim::Decode(text));
+  const int share = CoreShare(world);
+  // Every rank judges the same claims: all come to the same end.
+  const bool may_share = MayShareGpu();
+  const absl::StatusOr<bool> use_gpu = internal::JudgeClaims(claims, may_share);
+  if (!use_gpu.ok()) return use_gpu.status();
+
+  at::set_num_threads(options.threads > 0 ? options.threads : share);
+  if (!*use_gpu) return c10::Device(c10::kCPU);
+#ifdef WITH_CUDA
+  if (may_share &&
+      setenv("NCCL_HOSTID", absl::StrCat(world.host, "-rank-", world.rank).c_str(), /*overwrite=*/0) != 0) {
+    internal::Fail("setenv", __FILE__, __LINE__, "cannot set NCCL_HOSTID", "Is memory exhausted?");
+  }
+  LAUNCHER_CUDA(cudaSetDevice(claim.index), "Is the GPU in exclusive mode and taken by another process?");
+#endif
+  return c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(claim.index));
+}
+
+int CoreShare(const World& world) {
+  const std::vector<int> own = internal::AffinityCpus();
+  // Which ranks share a host is told by its name.
+  std::vector<std::vector<int>> on_this_host;
+  const std::string host = absl::StrCat(world.host, "\n");
+  for (const std::string& text : AllGatherStrings(absl::StrCat(host, internal::EncodeCpus(own)))) {
+    if (text.compare(0, host.size(), host) == 0) {
+      on_this_host.push_back(internal::DecodeCpus(text.substr(host.size())));
+    }
+  }
+  return internal::ShareOfCpus(own, on_this_host, CgroupCpuLimit());
+}
+
+double CgroupCpuLimit() { return internal::CgroupCpuLimitUnder("/sys/fs/cgroup", "/proc/self/cgroup"); }
+
+}  // namespace launcher

@@ -1,0 +1,127 @@
+#include "launcher/mpi_communicator.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <chrono>
+#include <climits>
+#include <cstdio>
+#include <utility>
+
+#include "launcher/error.h"
+#include "launcher/mpi_wait.h"
+
+namespace launcher::internal {
+
+MpiCommunicator::MpiCommunicator(const World& world)
+    : size_(world.size), exceptions_at_start_(std::uncaught_exceptions()) {
+  LAUNCHER_MPI(MPI_Comm_dup(MPI_COMM_WORLD, &comm_),
+               "Every rank must make its Communicator at the same point");
+  // A duplicate inherits MPI_ERRORS_RETURN from the original, which MpiSession has set.
+  ring_ = std::make_unique<RingAllReduce>(comm_);
+  worker_ = std::thread([this] { Work(); });
+}
+
+MpiCommunicator::~MpiCommunicator() {
+  bool idle;
+  {
+    const std::lock_guard lock(mutex_);
+    leaving_ = true;
+    idle = slices_.empty() && failure_ == nullptr && std::uncaught_exceptions() == exceptions_at_start_;
+  }
+  started_.notify_one();
+  worker_.join();
+  if (idle) {
+    // Collective, but without a word to the peers: it cannot hang. What could it fail of that is worth dying
+    // for?
+    MPI_Comm_free(&comm_);
+    return;
+  }
+  // MPI may still read and write these at any time: they must outlive the process.
+  new std::deque<torch::Tensor>(std::move(slices_));
+  static_cast<void>(ring_.release());
+}
+
+void MpiCommunicator::Work() {
+  pthread_setname_np(pthread_self(), "all-reduce");
+  std::unique_lock lock(mutex_);
+  while (true) {
+    started_.wait(lock, [this] { return leaving_ || !slices_.empty(); });
+    if (leaving_) return;
+    float* data = slices_.front().data_ptr<float>();
+    const int64_t count = slices_.front().numel();
+    lock.unlock();
+    std::exception_ptr failure;
+    bool done = false;
+    try {
+      done = ring_->Run(data, count, leaving_);
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    lock.lock();
+    if (failure != nullptr) {
+      failure_ = failure;
+      finished_.notify_all();
+    }
+    if (!done) return;
+    slices_.pop_front();
+    if (slices_.empty()) finished_.notify_all();
+  }
+}
+
+void MpiCommunicator::StartAllReduce(torch::Tensor slice) {
+  LAUNCHER_REQUIRE(slice.device().is_cpu() && slice.is_contiguous() && slice.scalar_type() == torch::kFloat32,
+                   "StartAllReduce takes contiguous float32 tensors on this communicator's device");
+  reduced_bytes_ += static_cast<int64_t>(slice.nbytes());
+  if (slice.numel() == 0) return;
+  {
+    const std::lock_guard lock(mutex_);
+    slices_.push_back(std::move(slice));
+  }
+  started_.notify_one();
+}
+
+void MpiCommunicator::WaitAll() {
+  const auto start = std::chrono::steady_clock::now();
+  std::unique_lock lock(mutex_);
+  finished_.wait(lock, [this] { return slices_.empty() || failure_ != nullptr; });
+  exposed_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  if (failure_ != nullptr) std::rethrow_exception(failure_);
+}
+
+void MpiCommunicator::Broadcast(torch::Tensor tensor, int root) {
+  LAUNCHER_REQUIRE(tensor.device().is_cpu() && tensor.is_contiguous(),
+                   "Broadcast takes contiguous tensors on this communicator's device");
+  LAUNCHER_REQUIRE(root >= 0 && root < size_, "Root must be a rank");
+  {
+    const std::lock_guard lock(mutex_);
+    if (failure_ != nullptr) std::rethrow_exception(failure_);
+    LAUNCHER_REQUIRE(slices_.empty(), "Call WaitAll() before Broadcast()");
+  }
+  constexpr char kHint[] = "Has another rank died, or broadcast a tensor of another size?";
+  auto* bytes = static_cast<char*>(tensor.data_ptr());
+  const auto total = static_cast<int64_t>(tensor.nbytes());
+  for (int64_t at = 0; at < total;) {
+    const int piece = static_cast<int>(std::min<int64_t>(total - at, INT_MAX));
+    MPI_Request request = MPI_REQUEST_NULL;
+    LAUNCHER_MPI(MPI_Ibcast(bytes + at, piece, MPI_BYTE, root, comm_, &request), kHint);
+    internal::WaitAll(&request, 1, kHint);
+    at += piece;
+  }
+}
+
+absl::Status MpiCommunicator::Health() {
+  const std::lock_guard lock(mutex_);
+  if (failure_ == nullptr) return absl::OkStatus();
+  try {
+    std::rethrow_exception(failure_);
+  } catch (const std::exception& error) {
+    return absl::UnavailableError(error.what());
+  }
+}
+
+double MpiCommunicator::TakeExposedSeconds() { return std::exchange(exposed_seconds_, 0.0); }
+
+int64_t MpiCommunicator::TakeReducedBytes() { return std::exchange(reduced_bytes_, 0); }
+
+}  // namespace launcher::internal

@@ -187,7 +187,7 @@ absl::StatusOr<RunEnd> TrainLoop::Loop() {
                                  "or another run.dir to start anew"));
     return RunEnd::kFinished;
   }
-  const auto loader = data_->MakeTrainLoader(steps_done_, device_.is_cuda());
+  ASSIGN_OR_RETURN(const auto loader, data_->MakeTrainLoader(steps_done_, device_.is_cuda()));
   run_clock_.Restart();
   meter_.Restart();
   while (steps_done_ < total) {
@@ -218,6 +218,7 @@ absl::StatusOr<RunEnd> TrainLoop::Loop() {
 absl::Status TrainLoop::RunStep(data::TrainLoader& loader) {
   step_->Begin(steps_done_);
   for (int64_t micro = 0; micro < config_.train.accumulate; ++micro) {
+    step_->WaitForCopies();
     const Stopwatch wait;
     const auto batch = loader.Next();
     meter_.data_wait_seconds += wait.Seconds();
@@ -259,7 +260,7 @@ absl::Status TrainLoop::Validate() {
     return absl::InternalError(absl::StrCat("step ", steps_done_, ": the ranks' parameters differ, although every rank "
                                             "made the same updates; check memory and network of the hosts"));
   }
-  const auto loader = data_->MakeValidationLoader(device_.is_cuda());
+  ASSIGN_OR_RETURN(const auto loader, data_->MakeValidationLoader(device_.is_cuda()));
   ASSIGN_OR_RETURN(validation_, Evaluate(world_, step_->model(), device_, *loader));
   const bool is_best = !best_ || validation_->accuracy > best_->accuracy ||
                        (validation_->accuracy == best_->accuracy && validation_->loss < best_->loss);

@@ -5,7 +5,15 @@
 namespace trainer::engine {
 namespace {
 constexpr auto kDropout = static_cast<data::Purpose>(static_cast<uint32_t>(data::Purpose::kFirstFree));
+
+// An event that comes when the device's current stream has done all that is queued on it now.
+torch::Event RecordEvent(torch::Device device) {
+  torch::Event event(device.type());
+  event.record(c10::impl::VirtualGuardImpl(device.type()).getStream(device));
+  return event;
 }
+
+}  // namespace
 
 TrainStep::TrainStep(std::shared_ptr<model::Classifier> model, launcher::Communicator& communicator, int rank,
                      const TrainStepOptions& options)
@@ -29,9 +37,11 @@ void TrainStep::Begin(int64_t step) {
 
 void TrainStep::AddMicroBatch(const data::Batch& batch, bool last) {
   const auto to_device = [this](const torch::Tensor& t) { return t.to(device_, /*non_blocking=*/true); };
+  const auto mels = to_device(batch.mels);
   const auto speakers = to_device(batch.speakers);
   const auto lengths = batch.padded ? to_device(batch.lengths) : torch::Tensor();
-  const auto logits = model_->Forward(to_device(batch.mels), lengths);
+  if (!device_.is_cpu()) copied_ = RecordEvent(device_);
+  const auto logits = model_->Forward(mels, lengths);
   const auto loss = torch::nn::functional::cross_entropy(
                         logits, speakers, torch::nn::functional::CrossEntropyFuncOptions().reduction(torch::kSum)) /
                     static_cast<double>(options_.global_batch);
@@ -42,6 +52,10 @@ void TrainStep::AddMicroBatch(const data::Batch& batch, bool last) {
   }
   if (last) reducer_.Arm();
   loss.backward();
+}
+
+void TrainStep::WaitForCopies() {
+  if (copied_) copied_->synchronize();
 }
 
 void TrainStep::VoteStop() {
@@ -65,9 +79,7 @@ void TrainStep::Finish(double learning_rate) {
   } else {
     pending.host = torch::empty(figures.sizes(), torch::TensorOptions().pinned_memory(true));
     pending.host.copy_(figures, /*non_blocking=*/true);
-    pending.ready = std::make_shared<torch::Event>(device_.type());
-    const c10::impl::VirtualGuardImpl guard(device_.type());
-    pending.ready->record(guard.getStream(device_));
+    pending.ready = RecordEvent(device_);
   }
   pending_.push_back(std::move(pending));
 }
@@ -75,7 +87,7 @@ void TrainStep::Finish(double learning_rate) {
 std::optional<StepFigures> TrainStep::TakeFigures(bool flush) {
   const size_t kept_back = device_.is_cpu() || flush ? 0 : 1;
   if (pending_.size() <= kept_back) return std::nullopt;
-  const Pending pending = std::move(pending_.front());
+  Pending pending = std::move(pending_.front());
   pending_.pop_front();
   if (pending.ready) pending.ready->synchronize();
   const auto* host = pending.host.const_data_ptr<float>();

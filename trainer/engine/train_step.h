@@ -39,6 +39,9 @@ class TrainStep {
   // Forward and backward of one micro-batch. `last`: the batch is complete with it, its gradients may be reduced.
   void AddMicroBatch(const data::Batch& batch, bool last);
 
+  // Returns once no copy to the device still reads the batch of the last AddMicroBatch, so that the loader may reuse it.
+  void WaitForCopies();
+
   // Votes, instead of a micro-batch or beside it, that all ranks stop (on request) or give up (this rank failed).
   void VoteStop();
   void VoteFailed();
@@ -58,7 +61,7 @@ class TrainStep {
  private:
   struct Pending {
     torch::Tensor host;  // (kTailSize + 1): the tail, then the gradient norm
-    std::shared_ptr<torch::Event> ready;
+    std::optional<torch::Event> ready;  // CUDA: host is filled
   };
 
   std::shared_ptr<model::Classifier> model_;
@@ -69,6 +72,7 @@ class TrainStep {
   optim::FlatParameters parameters_;
   optim::AdamW optimizer_;
   GradientReducer reducer_;
+  std::optional<torch::Event> copied_;  // CUDA: the last batch is on the device
   std::deque<Pending> pending_;
 };
 

@@ -12,33 +12,25 @@ namespace {
 
 // Evaluation pads utterances of like length to one batch of at most so many frames; 16,384 frames of activations are
 // what a training batch of 128 crops of 128 frames takes.
-constexpr int64_t kEvaluationFrameBudget = 16384;
+constexpr int64_t kEvaluationBatchFrames = 16384;
 
 absl::Status CheckSpeakersHaveUtterances(const data::Dataset& dataset, const std::vector<int64_t>& train,
                                          const config::Config& config) {
-  const auto& speakers = dataset.manifest().speakers;
-  std::vector<int64_t> count(speakers.size());
-  int64_t unlabelled = 0;
+  const auto where = absl::StrCat(config.data.path, ": split '", config.data.train_split, "'");
   for (const int64_t utterance : train) {
-    const int32_t speaker = dataset.speaker(utterance);
-    if (speaker < 0) {
-      ++unlabelled;
-    } else {
-      ++count[static_cast<size_t>(speaker)];
+    if (dataset.speaker(utterance) < 0) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          where, " has utterances without a speaker; set data.train_split to a labelled split (`mels info` lists them)"));
     }
   }
-  if (unlabelled > 0) {
-    return absl::InvalidArgumentError(absl::StrCat(config.data.path, ": split '", config.data.train_split, "' has ",
-                                                   unlabelled, " utterances without a speaker; set data.train_split "
-                                                   "to a labelled split (`mels info` lists them)"));
-  }
-  const auto empty = std::find(count.begin(), count.end(), 0);
-  if (empty != count.end()) {
-    const auto& name = speakers[static_cast<size_t>(empty - count.begin())];
+  const auto counts = dataset.CountBySpeaker(train);
+  const auto empty = std::find(counts.begin(), counts.end(), 0);
+  if (empty != counts.end()) {
+    const auto& speakers = dataset.manifest().speakers;
     return absl::InvalidArgumentError(absl::StrCat(
-        config.data.path, ": speaker '", name, "' has no utterance in split '", config.data.train_split,
-        "' (", std::count(count.begin(), count.end(), 0), " of ", speakers.size(),
-        " speakers have none); split the data set again with `mels split`, or leave those speakers out"));
+        where, " has no utterance of speaker '", speakers[static_cast<size_t>(empty - counts.begin())], "' (nor of ",
+        std::count(counts.begin(), counts.end(), 0) - 1, " others of the ", speakers.size(),
+        "); divide the data set again with `mels split`, or leave those speakers out"));
   }
   return absl::OkStatus();
 }
@@ -81,19 +73,17 @@ std::vector<int64_t> MatchSpeakers(const std::vector<std::string>& data_speakers
   return matched;
 }
 
-std::unique_ptr<data::EvaluationLoader> MakeEvaluationLoader(std::shared_ptr<const data::Dataset> dataset,
-                                                             std::vector<int64_t> utterances,
-                                                             std::vector<int64_t> class_of_speaker,
-                                                             const launcher::World& world, int64_t crop_frames,
-                                                             bool pinned) {
-  data::EvaluationLoader::Options options;
+absl::StatusOr<std::unique_ptr<data::EvaluationLoader>> MakeEvaluationLoader(
+    std::shared_ptr<const data::Dataset> dataset, std::vector<int64_t> utterances,
+    std::vector<int64_t> class_of_speaker, const launcher::World& world, int64_t crop_frames, bool pinned) {
+  data::EvaluationLoaderOptions options;
   options.crop_frames = crop_frames;
-  options.frame_budget = kEvaluationFrameBudget;
+  options.batch_frames = kEvaluationBatchFrames;
   options.rank = world.rank;
   options.world_size = world.size;
   options.pinned = pinned;
   options.class_of_speaker = std::move(class_of_speaker);
-  return std::make_unique<data::EvaluationLoader>(std::move(dataset), std::move(utterances), std::move(options));
+  return data::EvaluationLoader::Create(std::move(dataset), std::move(utterances), std::move(options));
 }
 
 absl::StatusOr<TrainingData> TrainingData::Open(const config::Config& config, const launcher::World& world) {
@@ -109,35 +99,32 @@ absl::StatusOr<TrainingData> TrainingData::Open(const config::Config& config, co
   if (!train.ok()) return train.status();
   if (auto status = CheckSpeakersHaveUtterances(*result.dataset_, *train, config); !status.ok()) return status;
   if (auto status = CheckBatch(config, world, static_cast<int64_t>(train->size())); !status.ok()) return status;
-  result.train_utterances_ = static_cast<int64_t>(train->size());
   result.fingerprint_ = FingerprintOf(manifest, config.data.train_split);
-  result.sampler_ = std::make_unique<data::Sampler>(*std::move(train), static_cast<uint64_t>(config.run.seed),
-                                                    config.train.global_batch);
+  auto sampler = data::Sampler::Create(*std::move(train), static_cast<uint64_t>(config.run.seed), config.train.global_batch);
+  if (!sampler.ok()) return sampler.status();
+  result.sampler_ = *std::move(sampler);
 
   // A data set without the validation split is fine: then there is no validation.
   if (auto valid = result.dataset_->Split(config.data.valid_split); valid.ok()) {
     std::erase_if(*valid, [&](int64_t utterance) { return result.dataset_->speaker(utterance) < 0; });
     result.valid_ = *std::move(valid);
   }
-  result.class_of_speaker_ = MatchSpeakers(manifest.speakers, manifest.speakers);
   return result;
 }
 
-std::unique_ptr<data::TrainLoader> TrainingData::MakeTrainLoader(int64_t first_batch, bool pinned) const {
-  data::TrainLoader::Options options;
+absl::StatusOr<std::unique_ptr<data::TrainLoader>> TrainingData::MakeTrainLoader(int64_t first_batch, bool pinned) const {
+  data::TrainLoaderOptions options;
   options.crop_frames = config_.data.crop_frames;
   options.rank = world_.rank;
   options.world_size = world_.size;
   options.accumulate = config_.train.accumulate;
   options.prefetch_batches = config_.data.prefetch_batches;
   options.pinned = pinned;
-  options.class_of_speaker = class_of_speaker_;
-  options.seed = static_cast<uint64_t>(config_.run.seed);
-  return std::make_unique<data::TrainLoader>(dataset_, *sampler_, std::move(options), first_batch);
+  return data::TrainLoader::Create(dataset_, *sampler_, std::move(options), first_batch);
 }
 
-std::unique_ptr<data::EvaluationLoader> TrainingData::MakeValidationLoader(bool pinned) const {
-  return MakeEvaluationLoader(dataset_, valid_, class_of_speaker_, world_, /*crop_frames=*/0, pinned);
+absl::StatusOr<std::unique_ptr<data::EvaluationLoader>> TrainingData::MakeValidationLoader(bool pinned) const {
+  return MakeEvaluationLoader(dataset_, valid_, /*class_of_speaker=*/{}, world_, /*crop_frames=*/0, pinned);
 }
 
 }  // namespace trainer::engine

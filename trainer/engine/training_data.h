@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,13 +19,10 @@ namespace trainer::engine {
 std::vector<int64_t> MatchSpeakers(const std::vector<std::string>& data_speakers,
                                    const std::vector<std::string>& class_names);
 
-// A loader of the whole utterances of `utterances` for this rank. `crop_frames`: only the first so many frames of each;
-// 0: all.
-std::unique_ptr<data::EvaluationLoader> MakeEvaluationLoader(std::shared_ptr<const data::Dataset> dataset,
-                                                             std::vector<int64_t> utterances,
-                                                             std::vector<int64_t> class_of_speaker,
-                                                             const launcher::World& world, int64_t crop_frames,
-                                                             bool pinned);
+// A loader of this rank's part of `utterances`. `crop_frames`: only the first so many frames of each; 0: all.
+absl::StatusOr<std::unique_ptr<data::EvaluationLoader>> MakeEvaluationLoader(std::shared_ptr<const data::Dataset> dataset,
+    std::vector<int64_t> utterances,
+    std::vector<int64_t> class_of_speaker, const launcher::World& world, int64_t crop_frames, bool pinned);
 
 class TrainingData {
  public:
@@ -35,15 +33,15 @@ class TrainingData {
   const data::Dataset& dataset() const { return *dataset_; }
   int64_t batches_per_epoch() const { return sampler_->batches_per_epoch(); }
   bool has_validation() const { return !valid_.empty(); }
-  int64_t train_utterances() const { return train_utterances_; }
+  int64_t train_utterances() const { return static_cast<int64_t>(sampler_->utterances().size()); }
   int64_t valid_utterances() const { return static_cast<int64_t>(valid_.size()); }
 
   // Differs where another order of utterances would be drawn: of the shards' checksums and the training split.
   std::string Fingerprint() const { return fingerprint_; }
 
   // From global batch number `first_batch` (counted from the start of epoch 0) on.
-  std::unique_ptr<data::TrainLoader> MakeTrainLoader(int64_t first_batch, bool pinned) const;
-  std::unique_ptr<data::EvaluationLoader> MakeValidationLoader(bool pinned) const;
+  absl::StatusOr<std::unique_ptr<data::TrainLoader>> MakeTrainLoader(int64_t first_batch, bool pinned) const;
+  absl::StatusOr<std::unique_ptr<data::EvaluationLoader>> MakeValidationLoader(bool pinned) const;
 
  private:
   TrainingData() = default;
@@ -51,10 +49,8 @@ class TrainingData {
   config::Config config_;
   launcher::World world_;
   std::shared_ptr<const data::Dataset> dataset_;
-  std::unique_ptr<data::Sampler> sampler_;
+  std::optional<data::Sampler> sampler_;
   std::vector<int64_t> valid_;
-  std::vector<int64_t> class_of_speaker_;
-  int64_t train_utterances_ = 0;
   std::string fingerprint_;
 };
 

@@ -1,6 +1,7 @@
 # project_test(NAME SOURCES a.cpp... LIBS l... [RANKS 1 2 4] [LABELS ...] [TIMEOUT s])
 #
-# One GoogleTest binary. Without RANKS it runs as is; with RANKS once under `mpirun -n R` for each R.
+# One GoogleTest binary. Without RANKS it runs as is; with RANKS once under `mpirun -n R` for each R. Those labelled gpu
+# are installed too (component tests), with a script that runs them: they travel to machines without a compiler.
 set(MPIRUN ${CMAKE_COMMAND} -E env OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
     OMPI_MCA_mpi_yield_when_idle=1 ${MPIEXEC_EXECUTABLE} --oversubscribe --bind-to none)
 
@@ -23,6 +24,16 @@ function(project_test name)
       add_test(NAME ${name}_np${ranks} COMMAND ${MPIRUN} -n ${ranks} $<TARGET_FILE:${name}>)
       set_tests_properties(${name}_np${ranks} PROPERTIES LABELS "${T_LABELS};mpi" TIMEOUT ${T_TIMEOUT}
                            PROCESSORS 2)
+    endforeach()
+  endif()
+  if("gpu" IN_LIST T_LABELS)
+    set_property(GLOBAL APPEND PROPERTY INSTALLED_TESTS ${name})
+    if(NOT T_RANKS)
+      set_property(GLOBAL APPEND PROPERTY INSTALLED_TEST_COMMANDS "run ${name} ./${name}")
+    endif()
+    foreach(ranks ${T_RANKS})
+      set_property(GLOBAL APPEND PROPERTY INSTALLED_TEST_COMMANDS
+        "run ${name}_np${ranks} mpirun --oversubscribe --bind-to none -n ${ranks} ./${name}")
     endforeach()
   endif()
 endfunction()

@@ -102,10 +102,8 @@ absl::StatusOr<std::string> ReadText(const std::string& file) {
   return text;
 }
 
-}  // namespace
-
-absl::StatusOr<Config> ParseConfig(const std::string& text, const std::string& name,
-                                   const std::vector<std::string>& overrides) {
+absl::StatusOr<Config> Parse(const std::string& text, const std::string& name,
+                             const std::vector<std::string>& overrides) {
   Config config;
   Origins origins;
   absl::StatusOr<std::vector<Entry>> entries = ReadEntries(text, name);
@@ -126,8 +124,28 @@ absl::StatusOr<Config> ParseConfig(const std::string& text, const std::string& n
   }
   if (absl::Status status = CheckTogether(config, origins, name); !status.ok()) return status;
   if (config.run.dir.empty()) {
-    config.run.dir = absl::StrCat("runs/", std::filesystem::path(name).stem().string());
+    const Entry entry{
+        "run.dir", name, {{absl::StrCat("runs/", std::filesystem::path(name).stem().string())}}};
+    if (absl::Status status = Apply(entry, &config); !status.ok()) return status;
   }
+  return config;
+}
+
+// Errors quote keys, values and paths, in which users can put anything.
+std::string OneLine(absl::string_view message) {
+  std::string line(message);
+  for (char& c : line) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
+  }
+  return line;
+}
+
+}  // namespace
+
+absl::StatusOr<Config> ParseConfig(const std::string& text, const std::string& name,
+                                   const std::vector<std::string>& overrides) {
+  absl::StatusOr<Config> config = Parse(text, name, overrides);
+  if (!config.ok()) return absl::Status(config.status().code(), OneLine(config.status().message()));
   return config;
 }
 

@@ -62,17 +62,17 @@ absl::StatusOr<Features> ExtractFeatures(const std::string& path, const ExtractO
 }
 
 absl::StatusOr<IngestSummary> Extract(const std::string& source, const ExtractOptions& options,
-                                      const OutputOptions& output, bool skip_bad) {
+                                      const IngestOptions& ingest) {
   RETURN_IF_ERROR(CheckOptions(options));
   absl::StatusOr<LogMel> log_mel = LogMel::Create(options.n_mels);
   if (!log_mel.ok()) return log_mel.status();
-  ASSIGN_OR_RETURN(IngestList list, ListRecordings(source, skip_bad));
+  ASSIGN_OR_RETURN(IngestList list, ListRecordings(source, ingest.skip_bad));
   // Files are the unit of parallelism; LibTorch's own threads would only fight over the same cores.
   at::set_num_threads(1);
   const ReadFeatures read = [&](const IngestItem& item) {
     return ExtractFeatures(item.path, options, *log_mel);
   };
-  return Ingest(std::move(list), read, MakeFrontEnd(options), output, skip_bad);
+  return Ingest(std::move(list), read, MakeFrontEnd(options), ingest);
 }
 
 }  // namespace data

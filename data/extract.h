@@ -28,6 +28,6 @@ absl::StatusOr<Features> ExtractFeatures(const std::string& path, const ExtractO
 
 // `mels extract`: the recordings that ListRecordings(source) finds, to a data set.
 absl::StatusOr<IngestSummary> Extract(const std::string& source, const ExtractOptions& options,
-                                      const OutputOptions& output, bool skip_bad);
+                                      const IngestOptions& ingest);
 
 }  // namespace data

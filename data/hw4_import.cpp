@@ -203,8 +203,7 @@ absl::StatusOr<Features> ReadHw4Features(const IngestItem& item, int n_mels) {
   return Features{std::move(matrix.values), seconds};
 }
 
-absl::StatusOr<IngestSummary> ImportHw4(const std::string& source, const OutputOptions& output,
-                                        bool skip_bad) {
+absl::StatusOr<IngestSummary> ImportHw4(const std::string& source, const IngestOptions& ingest) {
   ASSIGN_OR_RETURN(Hw4List hw4, ListHw4(source));
   FrontEnd front_end;  // HW4's settings are the defaults; what its makers did with sox is recorded with them
   front_end.source = "hw4";
@@ -212,7 +211,7 @@ absl::StatusOr<IngestSummary> ImportHw4(const std::string& source, const OutputO
   front_end.trim_silence = true;
   front_end.normalize_db = -3.0;
   const ReadFeatures read = [&](const IngestItem& item) { return ReadHw4Features(item, hw4.n_mels); };
-  return Ingest(std::move(hw4.list), read, front_end, output, skip_bad);
+  return Ingest(std::move(hw4.list), read, front_end, ingest);
 }
 
 }  // namespace data

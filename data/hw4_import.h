@@ -24,7 +24,6 @@ absl::StatusOr<Hw4List> ListHw4(const std::string& folder);
 absl::StatusOr<Features> ReadHw4Features(const IngestItem& item, int n_mels);
 
 // `mels import-hw4`: the folder to a data set.
-absl::StatusOr<IngestSummary> ImportHw4(const std::string& source, const OutputOptions& output,
-                                        bool skip_bad);
+absl::StatusOr<IngestSummary> ImportHw4(const std::string& source, const IngestOptions& ingest);
 
 }  // namespace data

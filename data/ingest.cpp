@@ -13,6 +13,7 @@
 #include "data/interrupt.h"
 #include "data/ordered_parallel.h"
 #include "data/progress.h"
+#include "data/split.h"
 #include "data/status_macros.h"
 
 namespace data {
@@ -36,7 +37,7 @@ absl::Status NameFile(const absl::Status& status, const std::string& path) {
   return absl::Status(status.code(), absl::StrCat(path, ": ", std::string(status.message())));
 }
 
-absl::Status DealSplits(const OutputOptions& options, std::vector<IngestItem>& items) {
+absl::Status DealSplits(const IngestOptions& options, std::vector<IngestItem>& items) {
   if (options.split.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const SplitSpec spec, ParseSplit(options.split));
   std::vector<int32_t> speakers;
@@ -125,15 +126,17 @@ absl::Status WriteSkipped(const std::string& folder, const std::vector<Skipped>&
 }  // namespace
 
 absl::StatusOr<IngestSummary> Ingest(IngestList list, const ReadFeatures& read, const FrontEnd& front_end,
-                                     const OutputOptions& options, bool skip_bad) {
+                                     const IngestOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   // Splits and the folder are refused before hours of work, not after.
   RETURN_IF_ERROR(DealSplits(options, list.items));
-  const int threads = ThreadCount(options);
+  const int threads = options.threads;
   std::vector<Skipped> skipped;
   const auto listed = static_cast<int64_t>(list.items.size());
-  if (skip_bad) RETURN_IF_ERROR(DropLostSpeakers(read, threads, list, skipped));
-  ASSIGN_OR_RETURN(WriterOptions writer_options, MakeWriterOptions(options, front_end, list.speakers));
+  if (options.skip_bad) RETURN_IF_ERROR(DropLostSpeakers(read, threads, list, skipped));
+  WriterOptions writer_options = options.writer;
+  writer_options.front_end = front_end;
+  writer_options.speakers = list.speakers;
   ASSIGN_OR_RETURN(std::unique_ptr<DatasetWriter> writer, DatasetWriter::Create(std::move(writer_options)));
 
   IngestSummary summary;
@@ -147,7 +150,7 @@ absl::StatusOr<IngestSummary> Ingest(IngestList list, const ReadFeatures& read, 
     const IngestItem& item = list.items[static_cast<size_t>(i)];
     absl::StatusOr<Features> features = read(item);
     if (features.ok()) return Outcome{absl::OkStatus(), *std::move(features)};
-    if (skip_bad && IsFilesFault(features.status())) return Outcome{features.status(), {}};
+    if (options.skip_bad && IsFilesFault(features.status())) return Outcome{features.status(), {}};
     return NameFile(features.status(), item.path);
   };
   const auto consume = [&](int64_t i, Outcome outcome) -> absl::Status {
@@ -164,7 +167,7 @@ absl::StatusOr<IngestSummary> Ingest(IngestList list, const ReadFeatures& read, 
   RETURN_IF_ERROR(OrderedParallel<Outcome>(static_cast<int64_t>(list.items.size()), threads, 4 * threads,
                                            produce, consume));
   progress.Finish();
-  RETURN_IF_ERROR(WriteSkipped(options.folder, skipped));
+  RETURN_IF_ERROR(WriteSkipped(options.writer.folder, skipped));
   RETURN_IF_ERROR(writer->Finish());
   summary.utterances = writer->utterances();
   summary.skipped = listed - summary.utterances;

@@ -9,7 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "data/commands.h"
+#include "data/dataset_writer.h"
 #include "data/front_end.h"
 
 namespace data {
@@ -35,6 +35,14 @@ struct Features {
 // Reads one item. Called by many threads at once. Its errors read on after the path ("is truncated: ...").
 using ReadFeatures = std::function<absl::StatusOr<Features>(const IngestItem& item)>;
 
+struct IngestOptions {
+  WriterOptions writer;   // its front end and speakers are filled in by Ingest
+  std::string split;      // e.g. "train:valid=90:10"; empty: splits as the source has them
+  uint64_t seed = 1;      // of the split
+  int threads = 1;        // that read
+  bool skip_bad = false;  // leave out files that cannot be used
+};
+
 struct IngestSummary {
   int64_t utterances = 0;
   int64_t skipped = 0;
@@ -52,6 +60,6 @@ struct IngestSummary {
 // `skip_bad` such files are left out and listed in `skipped.csv` (path,reason) in the data set's folder; a
 // speaker of whom nothing is left then leaves the list of speakers too.
 absl::StatusOr<IngestSummary> Ingest(IngestList list, const ReadFeatures& read, const FrontEnd& front_end,
-                                     const OutputOptions& options, bool skip_bad);
+                                     const IngestOptions& options);
 
 }  // namespace data

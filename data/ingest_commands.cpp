@@ -3,34 +3,37 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_format.h"
 #include "data/commands.h"
 #include "data/extract.h"
 #include "data/hw4_import.h"
+#include "data/status_macros.h"
 
 namespace data {
 namespace {
 
 constexpr char kSkipBadHelp[] = "Leave out files that cannot be used and list them in DST/skipped.csv";
 
-void PrintSummary(const IngestSummary& summary, const OutputOptions& output) {
-  std::string line = absl::StrFormat("%d utterances of %d speakers, %.2f h, in %.1f s on %d threads",
-                                     summary.utterances, summary.speakers, summary.audio_seconds / 3600,
-                                     summary.wall_seconds, ThreadCount(output));
+void PrintSummary(const IngestSummary& summary, const IngestOptions& options) {
+  std::string line =
+      absl::StrFormat("%d utterances of %d speakers, %.2f h, in %.1f s on %d threads", summary.utterances,
+                      summary.speakers, summary.audio_seconds / 3600, summary.wall_seconds, options.threads);
   if (summary.wall_seconds > 0) {
     absl::StrAppendFormat(&line, ": %.0f times real time", summary.audio_seconds / summary.wall_seconds);
   }
   if (summary.skipped > 0) {
     absl::StrAppendFormat(&line, "; %d bad files left out, see %s/skipped.csv", summary.skipped,
-                          output.folder);
+                          options.writer.folder);
   }
   std::printf("%s\n", line.c_str());
 }
 
-absl::Status Report(const absl::StatusOr<IngestSummary>& summary, const OutputOptions& output) {
-  if (summary.ok()) PrintSummary(*summary, output);
-  return summary.status();
+absl::StatusOr<IngestOptions> MakeIngestOptions(const OutputOptions& output, bool skip_bad) {
+  // Ingest knows the front end and the speakers, and fills them in.
+  ASSIGN_OR_RETURN(WriterOptions writer, MakeWriterOptions(output, FrontEnd(), {}));
+  return IngestOptions{std::move(writer), output.split, output.seed, ThreadCount(output), skip_bad};
 }
 
 struct ExtractFlags {
@@ -45,6 +48,20 @@ struct ImportFlags {
   OutputOptions output;
   bool skip_bad = false;
 };
+
+absl::Status RunExtract(const ExtractFlags& flags) {
+  ASSIGN_OR_RETURN(const IngestOptions ingest, MakeIngestOptions(flags.output, flags.skip_bad));
+  ASSIGN_OR_RETURN(const IngestSummary summary, Extract(flags.source, flags.extract, ingest));
+  PrintSummary(summary, ingest);
+  return absl::OkStatus();
+}
+
+absl::Status RunImport(const ImportFlags& flags) {
+  ASSIGN_OR_RETURN(const IngestOptions ingest, MakeIngestOptions(flags.output, flags.skip_bad));
+  ASSIGN_OR_RETURN(const IngestSummary summary, ImportHw4(flags.source, ingest));
+  PrintSummary(summary, ingest);
+  return absl::OkStatus();
+}
 
 }  // namespace
 
@@ -65,9 +82,7 @@ void AddExtractCommand(CLI::App& app, absl::Status* result) {
   command->add_flag("--trim-silence", flags->extract.trim_silence,
                     "Cut silence (20 ms below 1 % of full scale) of 0.1 s and more, at the ends and inside");
   command->add_flag("--skip-bad", flags->skip_bad, kSkipBadHelp);
-  command->callback([flags, result] {
-    *result = Report(Extract(flags->source, flags->extract, flags->output, flags->skip_bad), flags->output);
-  });
+  command->callback([flags, result] { *result = RunExtract(*flags); });
 }
 
 void AddImportHw4Command(CLI::App& app, absl::Status* result) {
@@ -79,9 +94,7 @@ void AddImportHw4Command(CLI::App& app, absl::Status* result) {
       ->required();
   AddOutputOptions(*command, &flags->output);
   command->add_flag("--skip-bad", flags->skip_bad, kSkipBadHelp);
-  command->callback([flags, result] {
-    *result = Report(ImportHw4(flags->source, flags->output, flags->skip_bad), flags->output);
-  });
+  command->callback([flags, result] { *result = RunImport(*flags); });
 }
 
 }  // namespace data

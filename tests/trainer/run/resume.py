@@ -1,0 +1,300 @@
+"""Interrupted in any way, a run that is started again ends as if nothing had happened."""
+
+import os
+import random
+import shutil
+import signal
+import time
+
+from run_trainer import (Job, RunTestCase, checkpoint_bytes, checkpoints, evaluate, last_step, main, metrics, run, train,
+                         training)
+
+STOPPED = 75
+BAD_INPUT = 2
+RANKS = 2
+# Steps take a few milliseconds; this many leave room to hit a run in the middle.
+LONG_STEPS = 400
+KILLS = int(os.environ.get("TRAINER_TEST_KILLS", "20"))
+SEED = int(os.environ.get("TRAINER_TEST_SEED", str(time.time_ns() % 1_000_000)))
+# mpirun gives its ranks one second between SIGTERM and SIGKILL unless told otherwise.
+PATIENT_MPIRUN = ("--mca", "odls_base_sigkill_timeout", "60")
+# Figures of a step that a repetition must give again; the others are times.
+REPEATED = ("step", "epoch", "loss", "accuracy", "learning_rate", "gradient_norm", "valid_loss", "valid_accuracy")
+
+
+def repeated_figures(run_dir):
+    return [{key: line[key] for key in REPEATED if key in line} for line in metrics(run_dir)]
+
+
+class Interrupted(RunTestCase):
+    """Stops and kills, against one uninterrupted run."""
+
+    settings = {"schedule__total_steps": LONG_STEPS, "checkpoint__every": 7, "train__validate_every": 45}
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.reference = cls.shared / "reference"
+        train(cls(), RANKS, cls.data, cls.reference, **cls.settings)
+
+    def arguments(self, run_dir):
+        return training(self.data, run_dir, **self.settings)
+
+    def finish(self, run_dir):
+        result = run(RANKS, self.arguments(run_dir))
+        self.assertEqual(result.code, 0, result)
+
+    def assert_as_uninterrupted(self, run_dir):
+        self.assertEqual([line["step"] for line in metrics(run_dir)], list(range(1, LONG_STEPS + 1)))
+        self.assertEqual(repeated_figures(run_dir), repeated_figures(self.reference))
+        self.assertEqual(checkpoint_bytes(run_dir), checkpoint_bytes(self.reference))
+        for link in ("last", "best"):
+            self.assertEqual(os.readlink(run_dir / "checkpoints" / link),
+                             os.readlink(self.reference / "checkpoints" / link), link)
+        self.assertFalse([path.name for path in (run_dir / "checkpoints").iterdir() if path.name.startswith(".")])
+
+    def stop(self, run_dir, numbers, at_step, mpirun_options=()):
+        with Job(RANKS, self.arguments(run_dir), mpirun_options=mpirun_options) as job:
+            self.assertTrue(job.wait_until(lambda: last_step(run_dir) >= at_step, f"step {at_step}"), "over too soon")
+            for number in numbers:
+                job.signal_mpirun(number)
+                time.sleep(0.05)
+            return job.finish()
+
+    def assert_stopped_with_checkpoint(self, run_dir, result):
+        newest = last_step(run_dir)
+        self.assertLess(newest, LONG_STEPS, "the run was over before it could be stopped")
+        self.assertEqual(checkpoints(run_dir)[-1].name, f"step-{newest:08d}", result)
+        self.assertIn(f"stopped on request at step {newest}", result.out)
+
+    def test_sigusr1_saves_and_exits_75(self):
+        run_dir = self.scratch / "run"
+        for at_step in (20, 130):
+            result = self.stop(run_dir, [signal.SIGUSR1], at_step)
+            self.assertEqual(result.code, STOPPED, result)
+            self.assertEqual(result.own_lines(), [])
+            self.assert_stopped_with_checkpoint(run_dir, result)
+        self.finish(run_dir)
+        self.assert_as_uninterrupted(run_dir)
+
+    def test_sigterm_saves(self):
+        # mpirun's own exit code after SIGTERM is not the ranks': 1 here, whatever they return.
+        for name, options in {"patient": PATIENT_MPIRUN, "default": ()}.items():
+            with self.subTest(name):
+                run_dir = self.scratch / name
+                result = self.stop(run_dir, [signal.SIGTERM], 20, options)
+                self.assertNotEqual(result.code, 0, result)
+                if options:
+                    self.assert_stopped_with_checkpoint(run_dir, result)
+                self.assertLess(last_step(run_dir), LONG_STEPS)
+                self.finish(run_dir)
+                self.assert_as_uninterrupted(run_dir)
+
+    def test_a_second_signal_does_no_harm(self):
+        for name, numbers in {"usr1": [signal.SIGUSR1] * 2, "term": [signal.SIGTERM] * 2,
+                              "both": [signal.SIGUSR1, signal.SIGTERM]}.items():
+            with self.subTest(name):
+                run_dir = self.scratch / name
+                result = self.stop(run_dir, numbers, 20, PATIENT_MPIRUN)
+                self.assertNotEqual(result.code, 0, result)
+                self.assertLess(last_step(run_dir), LONG_STEPS)
+                self.finish(run_dir)
+                self.assert_as_uninterrupted(run_dir)
+
+    def test_a_signal_before_the_first_step(self):
+        run_dir = self.scratch / "run"
+        for delay_seconds in (0.1, 0.4):
+            with Job(RANKS, self.arguments(run_dir), mpirun_options=PATIENT_MPIRUN) as job:
+                time.sleep(delay_seconds)
+                job.signal_mpirun(signal.SIGTERM)
+                self.assertNotEqual(job.finish().code, 0)
+            shutil.rmtree(run_dir, ignore_errors=True)
+        # The run folder is made while all is set up, long after the signals are caught.
+        with Job(RANKS, self.arguments(run_dir)) as job:
+            self.assertTrue(job.wait_until((run_dir / "config.yaml").exists, "the run folder"))
+            job.signal_mpirun(signal.SIGUSR1)
+            result = job.finish()
+        self.assertEqual(result.code, STOPPED, result)
+        self.assert_stopped_with_checkpoint(run_dir, result)
+        self.finish(run_dir)
+        self.assert_as_uninterrupted(run_dir)
+
+    def test_kill_9_at_random_moments(self):
+        print(f"\nTRAINER_TEST_SEED={SEED} TRAINER_TEST_KILLS={KILLS}", flush=True)
+        moments = random.Random(SEED)
+        kinds = [(victim, moment) for victim in ("all", "rank 0", "rank 1") for moment in ("step", "save", "start")]
+        kills, chain, done = 0, 0, {}
+        while kills < KILLS:
+            run_dir = self.scratch / f"chain {chain}"
+            over = False
+            while kills < KILLS and not over:
+                victim, moment = kinds[kills % len(kinds)] if kills < len(kinds) else moments.choice(kinds)
+                if self.kill_once(run_dir, victim, moment, moments):
+                    kills += 1
+                    done[victim, moment] = done.get((victim, moment), 0) + 1
+                else:
+                    over = True  # it came to its end first
+            self.finish(run_dir)
+            self.assert_as_uninterrupted(run_dir)
+            chain += 1
+        print(f"{kills} kills in {chain} runs: {done}", flush=True)
+
+    def kill_once(self, run_dir, victim, moment, moments):
+        """False where the run ended before it could be killed."""
+        def saving():
+            return any((run_dir / "checkpoints").glob(".tmp-*"))
+
+        before = last_step(run_dir)
+        with Job(RANKS, self.arguments(run_dir)) as job:
+            if moment == "start":
+                job.wait_until(lambda delay=moments.uniform(0, 1.5): job.seconds() > delay, "a moment")
+            else:
+                target = before + moments.randint(1, 60)
+                if not job.wait_until(lambda: last_step(run_dir) >= target, f"step {target}"):
+                    return False
+                time.sleep(moments.uniform(0, 0.03))
+                if moment == "save" and not job.wait_until(saving, "a save", interval_seconds=0):
+                    return False
+            if not job.running():
+                return False
+            if victim == "all":
+                job.kill_all()
+            else:
+                rank = int(victim[-1])
+                if not job.wait_until(lambda: job.kill_rank(rank), victim):
+                    return False
+            result = job.finish(limit_seconds=job.seconds() + 30)
+        if result.code == 0:
+            return False
+        for folder in checkpoints(run_dir):
+            self.assertTrue((folder / "state.json").exists(), f"{folder} is incomplete")
+        return True
+
+
+class Resumed(RunTestCase):
+    """What a run finds when it is started again; checkpoints of steps 10, 20, ... 60."""
+
+    settings = {"schedule__total_steps": 60, "checkpoint__every": 10, "checkpoint__keep": 100,
+                "train__validate_every": 25}
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.reference = cls.shared / "reference"
+        train(cls(), 1, cls.data, cls.reference, **cls.settings)
+
+    def run_as_of(self, step, source=None, name="run"):
+        """A copy of a run folder, the checkpoints after `step` taken away: as if it had been killed there."""
+        run_dir = self.scratch / name
+        shutil.copytree(source or self.reference, run_dir, symlinks=True)
+        for folder in checkpoints(run_dir):
+            if int(folder.name.removeprefix("step-")) > step:
+                shutil.rmtree(folder)
+        self.assertEqual(checkpoints(run_dir)[-1].name, f"step-{step:08d}")
+        return run_dir
+
+    def resume(self, run_dir, ranks=1, **overrides):
+        return run(ranks, training(self.data, run_dir, **{**self.settings, **overrides}))
+
+    def assert_resumed(self, run_dir, from_step):
+        result = self.resume(run_dir)
+        self.assertEqual(result.code, 0, result)
+        self.assertIn(f"going on from step {from_step} ", result.out)
+        self.assertEqual(repeated_figures(run_dir), repeated_figures(self.reference))
+        self.assertEqual(checkpoint_bytes(run_dir), checkpoint_bytes(self.reference))
+        return result
+
+    def test_mid_epoch(self):
+        # With 6 batches an epoch, step 40 is 4 batches into the seventh.
+        self.assertNotEqual(metrics(self.reference)[39]["epoch"], metrics(self.reference)[44]["epoch"])
+        self.assertEqual(metrics(self.reference)[39]["epoch"], metrics(self.reference)[40]["epoch"])
+        self.assert_resumed(self.run_as_of(40), from_step=40)
+
+    def test_1_then_2_then_4_ranks(self):
+        one = self.scratch / "one"
+        no_dropout = {"model__dropout": 0}
+        train(self, 1, self.data, one, **self.settings, **no_dropout)
+        two = self.run_as_of(20, one, "two")
+        result = self.resume(two, ranks=2, **no_dropout)
+        self.assertEqual(result.code, 0, result)
+        self.assertIn("going on from step 20 ", result.out)
+        four = self.run_as_of(40, two, "four")
+        result = self.resume(four, ranks=4, **no_dropout)
+        self.assertEqual(result.code, 0, result)
+        self.assertIn("going on from step 40 ", result.out)
+        self.assertIn("saved by 2 ranks", result.out)
+        for expected, actual in zip(metrics(one), metrics(four), strict=True):
+            self.assertEqual(expected["step"], actual["step"])
+            self.assertLessEqual(abs(expected["loss"] - actual["loss"]), 1e-5 * max(1, expected["loss"]), expected)
+
+    def test_a_damaged_newest_checkpoint_is_named_and_skipped(self):
+        def flip(path):
+            content = bytearray(path.read_bytes())
+            content[len(content) * 2 // 3] ^= 0x10
+            path.write_bytes(content)
+
+        def truncate(path):
+            os.truncate(path, path.stat().st_size // 2)
+
+        def empty(path):
+            os.truncate(path, 0)
+
+        damages = [(damage, name) for damage in (flip, truncate, os.remove)
+                   for name in ("model.safetensors", "optimizer.safetensors", "state.json")]
+        for damage, name in [*damages, (empty, "state.json")]:
+            with self.subTest(damage=damage.__name__, file=name):
+                run_dir = self.run_as_of(40, name=f"{damage.__name__} {name}")
+                damage(run_dir / "checkpoints" / "step-00000040" / name)
+                result = self.assert_resumed(run_dir, from_step=30)
+                self.assertIn(f"step-00000040/{name}", result.out)
+                self.assertEqual(result.own_lines(), [])
+
+    def test_no_checkpoint_left_undamaged(self):
+        run_dir = self.run_as_of(20)
+        for folder in checkpoints(run_dir):
+            os.truncate(folder / "model.safetensors", 100)
+        before = (run_dir / "metrics.jsonl").read_bytes()
+        result = self.resume(run_dir, ranks=2)
+        self.assertEqual(result.code, BAD_INPUT, result)
+        self.assertEqual(len(result.own_lines()), 1, result)
+        for text in ("step-00000010", "step-00000020", "model.safetensors", "run.dir"):
+            self.assertIn(text, result.own_lines()[0])
+        self.assertEqual((run_dir / "metrics.jsonl").read_bytes(), before)
+
+    def test_leftovers_of_an_interrupted_save_are_ignored(self):
+        run_dir = self.run_as_of(40)
+        folder = run_dir / "checkpoints"
+        shutil.copytree(folder / "step-00000040", folder / ".tmp-step-00000050")
+        os.truncate(folder / ".tmp-step-00000050" / "optimizer.safetensors", 10)
+        (folder / ".tmp-old-step-00000010").mkdir()
+        (folder / ".tmp-last").symlink_to("step-00000050")
+        (run_dir / "metrics.jsonl.tmp").write_text('{"step": 99}\n')
+        self.assert_resumed(run_dir, from_step=40)
+        self.assertEqual([path.name for path in folder.iterdir() if path.name.startswith(".")], [])
+
+    def test_a_torn_metrics_line_is_repaired(self):
+        run_dir = self.run_as_of(40)
+        text = (run_dir / "metrics.jsonl").read_text()
+        cut = text.index('{"step":45')
+        (run_dir / "metrics.jsonl").write_text(text[:cut + 30])
+        self.assert_resumed(run_dir, from_step=40)
+
+    def test_a_finished_run_stays_as_it_is(self):
+        run_dir = self.run_as_of(60)
+        result = self.assert_resumed(run_dir, from_step=60)
+        self.assertIn("schedule.total_steps", result.out)
+
+    def test_resume_never(self):
+        run_dir = self.run_as_of(60)
+        before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+        result = self.resume(run_dir, ranks=2, run__resume="never")
+        self.assertEqual(result.code, BAD_INPUT, result)
+        self.assertEqual(len(result.own_lines()), 1, result)
+        for text in (str(run_dir), "run.resume=auto", "run.dir"):
+            self.assertIn(text, result.own_lines()[0])
+        self.assertEqual({path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}, before)
+        self.assertEqual(evaluate(1, run_dir / "checkpoints" / "last", self.data).code, 0)
+
+
+if __name__ == "__main__":
+    main()

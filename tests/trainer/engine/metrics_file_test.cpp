@@ -1,0 +1,59 @@
+#include "trainer/telemetry/metrics_file.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <vector>
+
+namespace trainer::telemetry {
+namespace {
+
+namespace fs = std::filesystem;
+
+class MetricsFileTest : public ::testing::Test {
+ protected:
+  MetricsFileTest() : path_(fs::temp_directory_path() / ("metrics." + std::to_string(getpid()) + ".jsonl")) {}
+  ~MetricsFileTest() override { fs::remove(path_); }
+
+  std::vector<int64_t> Steps() const {
+    std::vector<int64_t> steps;
+    std::ifstream in(path_);
+    for (std::string line; std::getline(in, line);) steps.push_back(nlohmann::json::parse(line)["step"]);
+    return steps;
+  }
+
+  fs::path path_;
+};
+
+TEST_F(MetricsFileTest, GoesOnAfterARestartWithoutAStepTwice) {
+  {
+    auto file = MetricsFile::Open(path_, 0);
+    ASSERT_TRUE(file.ok());
+    for (int64_t step : {10, 20, 30}) ASSERT_TRUE(file->Append({{"step", step}}).ok());
+  }
+  std::ofstream(path_, std::ios::app) << "{\"step\": 40, \"lo";  // torn by a kill
+  {
+    auto file = MetricsFile::Open(path_, 20);
+    ASSERT_TRUE(file.ok());
+    ASSERT_TRUE(file->Append({{"step", 30}}).ok());
+  }
+  EXPECT_EQ(Steps(), (std::vector<int64_t>{10, 20, 30}));
+}
+
+TEST_F(MetricsFileTest, AFolderInItsPlaceIsNamed) {
+  fs::create_directory(path_);
+  const auto file = MetricsFile::Open(path_, 0);
+  ASSERT_FALSE(file.ok());
+  EXPECT_NE(std::string(file.status().message()).find(path_.string()), std::string::npos);
+}
+
+TEST_F(MetricsFileTest, AFullDiskIsAnError) {
+  auto file = MetricsFile::Open("/dev/full", 0);
+  ASSERT_TRUE(file.ok());
+  EXPECT_EQ(file->Append({{"step", 1}}).code(), absl::StatusCode::kResourceExhausted);
+}
+
+}  // namespace
+}  // namespace trainer::telemetry

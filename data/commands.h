@@ -1,9 +1,9 @@
 #pragma once
 
-// The subcommands of `mels`. Each Add...Command() declares one on `app`; where the user names it, its callback runs it
-// and leaves the outcome in `*result`. main() turns that into one line on stderr and the exit code: 0 done, 2 for what
-// a user can mend (kInvalidArgument, kNotFound, kAlreadyExists, kFailedPrecondition, kDataLoss), 130 or 143
-// interrupted, 1 anything else.
+// The subcommands of `mels`. Each Add...Command() declares one on `app`; where the user names it, its
+// callback runs it and leaves the outcome in `*result`. main() turns that into one line on stderr and the
+// exit code: 0 done, 2 for what a user can mend (kInvalidArgument, kNotFound, kAlreadyExists,
+// kFailedPrecondition, kDataLoss), 130 or 143 interrupted, 1 anything else.
 
 #include <CLI/CLI.hpp>
 #include <cstdint>

@@ -26,11 +26,12 @@ struct WriterOptions {
   bool overwrite = false;             // replace a complete data set that is there
 };
 
-// Writes a data set: shards as they fill, dataset.json last and atomically, so that a folder without dataset.json
-// is not a data set. Destroyed before Finish() it removes what it wrote. Memory: one shard, whatever the data set's
-// size. One thread at a time.
+// Writes a data set: shards as they fill, dataset.json last and atomically, so that a folder without
+// dataset.json is not a data set. Destroyed before Finish() it removes what it wrote. Memory: one shard,
+// whatever the data set's size. One thread at a time.
 //
-//   auto writer = DatasetWriter::Create({.folder = "mels", .front_end = front_end, .speakers = {"ann", "bob"}});
+//   auto writer = DatasetWriter::Create({.folder = "mels", .front_end = front_end, .speakers = {"ann",
+//   "bob"}});
 //   (*writer)->Add("ann/0001.flac", 0, "train", frames);
 //   (*writer)->Finish();
 class DatasetWriter {
@@ -42,9 +43,10 @@ class DatasetWriter {
   DatasetWriter(const DatasetWriter&) = delete;
   DatasetWriter& operator=(const DatasetWriter&) = delete;
 
-  // Appends an utterance. `utterance`: its name, unique in the data set, 1 to 4096 bytes. `speaker`: index into
-  // options.speakers, -1 = unlabelled. `split`: name, empty = in no split. `frames`: (T, n_mels), T >= 1, finite, and
-  // within +-65504 for float16. kInvalidArgument names the utterance and adds nothing; kResourceExhausted: disk full.
+  // Appends an utterance. `utterance`: its name, unique in the data set, 1 to 4096 bytes. `speaker`: index
+  // into options.speakers, -1 = unlabelled. `split`: name, empty = in no split. `frames`: (T, n_mels), T >=
+  // 1, finite, and within +-65504 for float16. kInvalidArgument names the utterance and adds nothing;
+  // kResourceExhausted: disk full.
   absl::Status Add(const std::string& utterance, int32_t speaker, const std::string& split,
                    std::span<const float> frames);
 

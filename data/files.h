@@ -27,8 +27,8 @@ class UniqueFd {
   int fd_ = -1;
 };
 
-// "<what> <path>: <strerror>" under the code that fits errno: kNotFound, kPermissionDenied, kResourceExhausted for a
-// full disk or quota (which then says so), kInternal for the rest.
+// "<what> <path>: <strerror>" under the code that fits errno: kNotFound, kPermissionDenied,
+// kResourceExhausted for a full disk or quota (which then says so), kInternal for the rest.
 absl::Status ErrnoStatus(int error, const std::string& what, const std::string& path);
 
 absl::StatusOr<UniqueFd> OpenForRead(const std::string& path);
@@ -39,8 +39,8 @@ absl::Status PreadAll(int fd, void* out, size_t size, int64_t offset, const std:
 absl::Status PwriteAll(int fd, const void* bytes, size_t size, int64_t offset, const std::string& path);
 
 absl::StatusOr<std::string> ReadFile(const std::string& path);
-// Replaces `path` so that after a crash at any moment it holds the old content or the new: temporary file, fsync,
-// rename, fsync of the folder.
+// Replaces `path` so that after a crash at any moment it holds the old content or the new: temporary file,
+// fsync, rename, fsync of the folder.
 absl::Status WriteFileAtomically(const std::string& path, const std::string& content);
 absl::Status SyncFolder(const std::string& folder);
 

@@ -8,8 +8,9 @@
 
 namespace data {
 
-// How audio became log-mels: natural log of max(power mel, floor), Hann window, centred frames, HTK mel scale.
-// It travels with the features (dataset.json) and with the models trained on them, so that both can be compared.
+// How audio became log-mels: natural log of max(power mel, floor), Hann window, centred frames, HTK mel
+// scale. It travels with the features (dataset.json) and with the models trained on them, so that both can be
+// compared.
 struct FrontEnd {
   std::string source = "extract";      // extract | hw4 | synth: who made the features
   int sample_rate = 16000;             // Hz

@@ -57,7 +57,8 @@ std::string ManifestPath(const std::string& folder);
 std::string ShardName(int64_t shard);  // "shard-00007.h5"
 
 // kNotFound: no such folder, or no dataset.json in it. kInvalidArgument: a schema this program does not know.
-// kDataLoss: not JSON, or a key missing, mistyped or impossible (named). What it returns is consistent in itself.
+// kDataLoss: not JSON, or a key missing, mistyped or impossible (named). What it returns is consistent in
+// itself.
 absl::StatusOr<Manifest> LoadManifest(const std::string& folder);
 
 // Writes dataset.json atomically and durably.

@@ -13,10 +13,11 @@
 
 namespace data {
 
-// Runs produce(i) for i in [0, count) on `threads` threads and consume(i, value) on the calling thread, in order of i.
-// At most `window` produced values exist at a time, so memory does not grow with `count`. The first error, of produce
-// in order of i or of consume, ends it and is returned; values after it are dropped.
-//   produce: absl::StatusOr<T>(int64_t i), called concurrently, must not throw.  consume: absl::Status(int64_t i, T value).
+// Runs produce(i) for i in [0, count) on `threads` threads and consume(i, value) on the calling thread, in
+// order of i. At most `window` produced values exist at a time, so memory does not grow with `count`. The
+// first error, of produce in order of i or of consume, ends it and is returned; values after it are dropped.
+//   produce: absl::StatusOr<T>(int64_t i), called concurrently, must not throw.  consume:
+//   absl::Status(int64_t i, T value).
 template <typename T, typename Produce, typename Consume>
 absl::Status OrderedParallel(int64_t count, int threads, int64_t window, Produce produce, Consume consume) {
   std::vector<std::optional<absl::StatusOr<T>>> slots(static_cast<size_t>(window));

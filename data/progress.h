@@ -7,8 +7,8 @@
 
 namespace data {
 
-// Progress of a long job on stderr: on a terminal a bar with rate and time left, redrawn in place; elsewhere a plain
-// line every few seconds. Thread-safe.
+// Progress of a long job on stderr: on a terminal a bar with rate and time left, redrawn in place; elsewhere
+// a plain line every few seconds. Thread-safe.
 class Progress {
  public:
   // `total` in `unit`s ("utterances").

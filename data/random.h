@@ -5,8 +5,8 @@
 
 namespace data {
 
-// Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC'11): 128 random bits as a function
-// of a 128-bit counter and a 64-bit key. Integer arithmetic alone, so the same on every platform.
+// Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC'11): 128 random bits as a
+// function of a 128-bit counter and a 64-bit key. Integer arithmetic alone, so the same on every platform.
 inline std::array<uint32_t, 4> Philox4x32(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key) {
   for (int round = 0; round < 10; ++round) {
     const uint64_t p0 = uint64_t{0xD2511F53} * counter[0];
@@ -19,12 +19,12 @@ inline std::array<uint32_t, 4> Philox4x32(std::array<uint32_t, 4> counter, std::
   return counter;
 }
 
-// What a random number is for. One number a purpose keeps the purposes independent under the same seed. Numbers from
-// kFirstFree on are for code outside this folder.
+// What a random number is for. One number a purpose keeps the purposes independent under the same seed.
+// Numbers from kFirstFree on are for code outside this folder.
 enum class Purpose : uint32_t { kOrder = 1, kCrop = 2, kSplit = 3, kSynthesis = 4, kFirstFree = 64 };
 
-// A stream of random numbers that is a function of (seed, purpose, epoch, item) alone, whoever draws from it and in
-// whatever order the items come. Cheap to make. One thread at a time.
+// A stream of random numbers that is a function of (seed, purpose, epoch, item) alone, whoever draws from it
+// and in whatever order the items come. Cheap to make. One thread at a time.
 class RandomStream {
  public:
   // `epoch` below 2^24; `item` any.
@@ -63,7 +63,8 @@ class RandomStream {
   float Uniform() { return static_cast<float>(Next32() >> 8) * 0x1p-24f; }
   float Uniform(float low, float high) { return low + (high - low) * Uniform(); }
 
-  // Mean 0, variance 1, |x| < 4.9: a sum of eight 16-bit uniforms. Additions only, hence exact on every platform.
+  // Mean 0, variance 1, |x| < 4.9: a sum of eight 16-bit uniforms. Additions only, hence exact on every
+  // platform.
   float Gaussian() {
     uint32_t sum = 0;
     for (int i = 0; i < 4; ++i) {

@@ -15,11 +15,12 @@ inline constexpr char kManifestName[] = "dataset.json";
 inline constexpr int64_t kUserBlockBytes = 512;
 
 // Datasets, all contiguous and little-endian.
-inline constexpr char kFrames[] = "frames";                  // (sum of T, n_mels) float32 or float16
-inline constexpr char kOffsets[] = "offsets";                // (N + 1) int64: utterance u is frames [o[u], o[u+1])
-inline constexpr char kSpeaker[] = "speaker";                // (N) int32, -1 = unlabelled
-inline constexpr char kUtterance[] = "utterance";            // (N) fixed-width UTF-8, zero-padded
-inline constexpr char kFrameChecksum[] = "frames_checksum";  // (N) uint64: XXH3-64 of the utterance's stored bytes
+inline constexpr char kFrames[] = "frames";        // (sum of T, n_mels) float32 or float16
+inline constexpr char kOffsets[] = "offsets";      // (N + 1) int64: utterance u is frames [o[u], o[u+1])
+inline constexpr char kSpeaker[] = "speaker";      // (N) int32, -1 = unlabelled
+inline constexpr char kUtterance[] = "utterance";  // (N) fixed-width UTF-8, zero-padded
+inline constexpr char kFrameChecksum[] =
+    "frames_checksum";  // (N) uint64: XXH3-64 of the utterance's stored bytes
 
 // Attributes of the root group, all int64 but the checksum.
 inline constexpr char kAttrSchema[] = "schema_version";

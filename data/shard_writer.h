@@ -16,6 +16,9 @@ class ShardWriter {
  public:
   ShardWriter(int n_mels, DType dtype) : n_mels_(n_mels), dtype_(dtype) {}
 
+  // Sets memory aside for the frames of one shard.
+  void Reserve(int64_t frame_bytes);
+
   // `frames`: (T, n_mels), checked by the caller to be finite and, for float16, in range.
   void Add(const std::string& utterance, int32_t speaker, std::span<const float> frames);
 
@@ -28,8 +31,9 @@ class ShardWriter {
 
  private:
   absl::StatusOr<ShardInfo> WriteFile(const std::string& path, int64_t shard) const;
-  absl::Status WriteStructure(const std::string& path, int64_t shard, ShardInfo* info) const;
-  std::vector<char> PackedNames(size_t* width) const;
+  absl::Status WriteStructure(const std::string& path, int64_t shard, const std::vector<char>& names,
+                              size_t name_width, ShardInfo* info) const;
+  std::vector<char> PackedNames(size_t* width) const;  // each of `*width` bytes, zero-padded
 
   int n_mels_;
   DType dtype_;

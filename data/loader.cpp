@@ -1,0 +1,91 @@
+#include "data/loader.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "absl/strings/str_cat.h"
+#include "data/status_macros.h"
+
+namespace data {
+namespace {
+
+int64_t ClassOf(const std::vector<int64_t>& class_of_speaker, int32_t speaker) {
+  if (speaker < 0 || class_of_speaker.empty()) return speaker;
+  return class_of_speaker[static_cast<size_t>(speaker)];
+}
+
+}  // namespace
+
+absl::Status FillRow(const Dataset& dataset, int64_t u, int64_t start, int64_t count,
+                     const std::vector<int64_t>& class_of_speaker, int64_t row, Batch* batch) {
+  const int64_t frames = batch->mels.size(1), n_mels = batch->mels.size(2);
+  float* out = batch->mels.data_ptr<float>() + row * frames * n_mels;
+  RETURN_IF_ERROR(dataset.Read(u, start, count, out));
+  std::fill(out + count * n_mels, out + frames * n_mels, 0.0f);
+  batch->lengths.data_ptr<int64_t>()[row] = count;
+  batch->speakers.data_ptr<int64_t>()[row] = ClassOf(class_of_speaker, dataset.speaker(u));
+  batch->utterances[static_cast<size_t>(row)] = u;
+  batch->starts[static_cast<size_t>(row)] = start;
+  batch->padded |= count < frames;
+  return absl::OkStatus();
+}
+
+TrainLoader::TrainLoader(std::shared_ptr<const Dataset> dataset, Sampler sampler, Options options,
+                         int64_t first_batch)
+    : dataset_(std::move(dataset)),
+      sampler_(std::move(sampler)),
+      options_(std::move(options)),
+      next_(first_batch) {
+  const auto require = [](bool holds, const std::string& what) {
+    if (!holds) throw std::invalid_argument(absl::StrCat("train loader: ", what));
+  };
+  require(options_.crop_frames >= 1, absl::StrCat("a crop of ", options_.crop_frames, " frames"));
+  require(options_.rank >= 0 && options_.rank < options_.world_size && options_.accumulate >= 1,
+          absl::StrCat("rank ", options_.rank, " of ", options_.world_size, ", accumulate ",
+                       options_.accumulate));
+  require(first_batch >= 0, absl::StrCat("first batch ", first_batch));
+  require(sampler_.global_batch() % (options_.world_size * options_.accumulate) == 0,
+          absl::StrCat("a global batch of ", sampler_.global_batch(), " does not divide by ",
+                       options_.world_size, " ranks x ", options_.accumulate, " micro-batches"));
+  const size_t speakers = dataset_->manifest().speakers.size();
+  require(options_.class_of_speaker.empty() || options_.class_of_speaker.size() == speakers,
+          "class_of_speaker has not one entry a speaker of the data set");
+  for (const int64_t u : sampler_.utterances()) {
+    const bool exists = u >= 0 && u < dataset_->size();
+    require(exists && ClassOf(options_.class_of_speaker, dataset_->speaker(u)) >= 0,
+            absl::StrCat("utterance ", u, " is not in the data set or has no class"));
+  }
+  prefetcher_ = std::make_unique<Prefetcher>(options_.prefetch_batches,
+                                             [this](BatchBuffer* buffer) { return Fill(buffer); });
+}
+
+absl::StatusOr<bool> TrainLoader::Fill(BatchBuffer* buffer) {
+  const int64_t epoch = next_ / sampler_.batches_per_epoch();
+  if (epoch != epoch_) {
+    order_ = sampler_.Order(epoch);
+    epoch_ = epoch;
+  }
+  Batch& batch = buffer->batch();
+  batch.epoch = epoch;
+  batch.batch = next_ % sampler_.batches_per_epoch();
+  const std::span<const int64_t> part = Slice(order_, sampler_.global_batch(), batch.batch, options_.rank,
+                                              options_.world_size, options_.accumulate, micro_);
+  const int64_t crop = options_.crop_frames;
+  buffer->Resize(static_cast<int64_t>(part.size()), crop, dataset_->n_mels(), options_.pinned);
+  batch.utterances.resize(part.size());
+  batch.starts.resize(part.size());
+  batch.padded = false;
+  for (size_t row = 0; row < part.size(); ++row) {
+    const int64_t u = part[row], frames = dataset_->frames(u);
+    const int64_t start = CropStart(options_.seed, epoch, u, frames, crop);
+    RETURN_IF_ERROR(FillRow(*dataset_, u, start, std::min(frames, crop), options_.class_of_speaker,
+                            static_cast<int64_t>(row), &batch));
+  }
+  if (++micro_ == options_.accumulate) {
+    micro_ = 0;
+    ++next_;
+  }
+  return true;
+}
+
+}  // namespace data

@@ -1,0 +1,64 @@
+// mels: makes, shows and checks data sets of log-mel features.
+#include <csignal>
+#include <cstdio>
+#include <exception>
+
+#include "data/commands.h"
+#include "data/interrupt.h"
+
+namespace {
+
+int ExitCode(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kOk:
+      return 0;
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kAlreadyExists:
+    case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kDataLoss:
+      return 2;
+    case absl::StatusCode::kCancelled:
+      return 128 + data::InterruptSignal();
+    default:
+      return 1;
+  }
+}
+
+int Run(int argc, char** argv) {
+  CLI::App app("Makes, shows and checks data sets of log-mel features", "mels");
+  app.require_subcommand(1);
+  absl::Status result;
+  data::AddExtractCommand(app, &result);
+  data::AddImportHw4Command(app, &result);
+  data::AddSynthCommand(app, &result);
+  data::AddSplitCommand(app, &result);
+  data::AddInfoCommand(app, &result);
+  data::AddCheckCommand(app, &result);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& success) {
+    return app.exit(success);  // --help
+  } catch (const CLI::ParseError& error) {
+    std::fprintf(stderr, "mels: %s (see `mels --help`)\n", error.what());
+    return 2;
+  }
+  if (!result.ok()) std::fprintf(stderr, "mels: %s\n", std::string(result.message()).c_str());
+  if (std::fflush(stdout) != 0) {
+    std::fprintf(stderr, "mels: cannot write to the standard output\n");
+    return 1;
+  }
+  return ExitCode(result);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    data::CatchInterrupts();
+    return Run(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "mels: %s\n", error.what());
+    return 1;
+  }
+}

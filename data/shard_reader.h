@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "data/files.h"
+#include "data/manifest.h"
+
+namespace data {
+
+// One shard, open for reading. Open() checks everything but the frames; after it, reads are plain pread() at
+// known offsets, without HDF5. All const methods are thread-safe. Memory: 12 bytes an utterance.
+class ShardReader {
+ public:
+  // Errors name the file: kNotFound missing; kDataLoss truncated, damaged or inconsistent; kInvalidArgument a
+  // shard of another data set (other n_mels, other place). No byte reaches HDF5 before its checksum was found
+  // right.
+  static absl::StatusOr<ShardReader> Open(const std::string& folder, int64_t shard, const Manifest& manifest);
+
+  const std::string& path() const { return path_; }
+  int64_t size() const { return static_cast<int64_t>(speakers_.size()); }
+
+  // `u` in [0, size()), unchecked.
+  int64_t frames(int64_t u) const {
+    return offsets_[static_cast<size_t>(u) + 1] - offsets_[static_cast<size_t>(u)];
+  }
+  int32_t speaker(int64_t u) const { return speakers_[static_cast<size_t>(u)]; }
+  absl::StatusOr<std::string> utterance_id(int64_t u) const;
+
+  // Reads frames [first, first + count) of utterance `u`, within its bounds, into `out` (count, n_mels).
+  // kDataLoss names shard and utterance where a value is not finite or the file has become shorter.
+  absl::Status Read(int64_t u, int64_t first, int64_t count, float* out) const;
+
+  // kDataLoss where the stored bytes of utterance `u` do not have its checksum or hold a value that is not
+  // finite.
+  absl::Status Verify(int64_t u) const;
+
+ private:
+  ShardReader() = default;
+  absl::Status ReadStructure(int64_t shard, const Manifest& manifest);
+  absl::Status Damaged(int64_t u, const std::string& what) const;
+
+  std::string path_;
+  UniqueFd fd_;
+  DType dtype_ = DType::kFloat32;
+  int64_t n_mels_ = 0;
+  int64_t frames_offset_ = 0;
+  int64_t names_offset_ = 0;
+  int64_t name_width_ = 0;
+  int64_t checksums_offset_ = 0;
+  std::vector<int64_t> offsets_;
+  std::vector<int32_t> speakers_;
+};
+
+// XXH3-64 of every byte of the file but its `frame_bytes` of frames at info.frames_offset.
+absl::StatusOr<uint64_t> LayoutChecksum(int fd, const ShardInfo& info, int64_t frame_bytes,
+                                        const std::string& path);
+
+}  // namespace data

@@ -20,6 +20,7 @@ namespace launcher {
 namespace {
 
 using internal::GpuClaim;
+using internal::Verdict;
 
 bool MayShareGpu() {
   const char* value = std::getenv("TRAINER_SHARE_GPU");
@@ -68,14 +69,13 @@ absl::StatusOr<c10::Device> BindDevice(const World& world, const DeviceOptions& 
   for (const std::string& text : AllGatherStrings(claim.Encode())) claims.push_back(GpuClaim::Decode(text));
   const int share = CoreShare(world);
   // Every rank judges the same claims: all come to the same end.
-  const bool may_share = MayShareGpu();
-  const absl::StatusOr<bool> use_gpu = internal::JudgeClaims(claims, may_share);
-  if (!use_gpu.ok()) return use_gpu.status();
+  const absl::StatusOr<Verdict> verdict = internal::JudgeClaims(claims, MayShareGpu());
+  if (!verdict.ok()) return verdict.status();
 
   at::set_num_threads(options.threads > 0 ? options.threads : share);
-  if (!*use_gpu) return c10::Device(c10::kCPU);
+  if (*verdict == Verdict::kCpu) return c10::Device(c10::kCPU);
 #ifdef WITH_CUDA
-  if (may_share &&
+  if (*verdict == Verdict::kGpuShared &&
       setenv("NCCL_HOSTID", absl::StrCat(world.host, "-rank-", world.rank).c_str(), /*overwrite=*/0) != 0) {
     internal::Fail("setenv", __FILE__, __LINE__, "cannot set NCCL_HOSTID", "Is memory exhausted?");
   }

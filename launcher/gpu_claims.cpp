@@ -30,7 +30,7 @@ GpuClaim GpuClaim::Decode(const std::string& text) {
   return claim;
 }
 
-absl::StatusOr<bool> JudgeClaims(const std::vector<GpuClaim>& claims, bool may_share) {
+absl::StatusOr<Verdict> JudgeClaims(const std::vector<GpuClaim>& claims, bool may_share) {
   const GpuClaim& first = claims.front();
   for (size_t rank = 0; rank < claims.size(); ++rank) {
     const GpuClaim& claim = claims[rank];
@@ -48,12 +48,12 @@ absl::StatusOr<bool> JudgeClaims(const std::vector<GpuClaim>& claims, bool may_s
                                                      "': give all ranks the same configuration"));
     }
   }
-  if (first.requested == "cpu") return false;
+  if (first.requested == "cpu") return Verdict::kCpu;
 
   const GpuClaim* with = nullptr;
   const GpuClaim* without = nullptr;
   for (const GpuClaim& claim : claims) (claim.visible > 0 ? with : without) = &claim;
-  if (with == nullptr && first.requested == "auto") return false;
+  if (with == nullptr && first.requested == "auto") return Verdict::kCpu;
   if (without != nullptr) {
     return absl::InvalidArgumentError(absl::StrCat(
         "no GPU for a rank on ", without->host, " (", without->why_none, ")",
@@ -61,7 +61,6 @@ absl::StatusOr<bool> JudgeClaims(const std::vector<GpuClaim>& claims, bool may_s
         ": use device cpu, or start only where every rank has a GPU"));
   }
 
-  if (may_share) return true;
   std::map<std::pair<std::string, std::string>, size_t> owners;  // (host, GPU) -> rank
   std::map<std::string, int> ranks_on;
   for (const GpuClaim& claim : claims) ++ranks_on[claim.host];
@@ -69,13 +68,14 @@ absl::StatusOr<bool> JudgeClaims(const std::vector<GpuClaim>& claims, bool may_s
     const GpuClaim& claim = claims[rank];
     const auto [owner, is_new] = owners.try_emplace({claim.host, claim.gpu}, rank);
     if (is_new) continue;
+    if (may_share) return Verdict::kGpuShared;
     return absl::InvalidArgumentError(absl::StrCat(
         ranks_on[claim.host], " ranks on ", claim.host, ", but rank ", rank, " sees ", claim.visible,
         claim.visible == 1 ? " GPU" : " GPUs", " there and would share one with rank ", owner->second,
         ": start at most as many ranks on a host as it has GPUs (mpirun -np, --map-by ppr:N:node), or use "
         "device cpu"));
   }
-  return true;
+  return Verdict::kGpuEach;
 }
 
 }  // namespace launcher::internal

@@ -25,8 +25,10 @@ struct GpuClaim {
   static GpuClaim Decode(const std::string& text);
 };
 
-// `claims` in the order of ranks. True: each rank takes the GPU it claims. False: all compute on the CPU.
-// Errors as BindDevice's.
-absl::StatusOr<bool> JudgeClaims(const std::vector<GpuClaim>& claims, bool may_share);
+enum class Verdict { kCpu, kGpuEach, kGpuShared };
+
+// `claims` in the order of ranks. kCpu: all compute on the CPU. Otherwise each rank takes the GPU it claims;
+// kGpuShared, possible only where `may_share`, says that some claim the same one. Errors as BindDevice's.
+absl::StatusOr<Verdict> JudgeClaims(const std::vector<GpuClaim>& claims, bool may_share);
 
 }  // namespace launcher::internal

@@ -66,11 +66,11 @@ struct Encoded {
   StateFile checksums;
 };
 
-absl::StatusOr<Encoded> Encode(int64_t step, const Snapshot& snapshot) {
+absl::StatusOr<Encoded> Encode(int64_t step, const Snapshot& snapshot, bool is_best) {
   Encoded encoded;
   ASSIGN_OR_RETURN(encoded.model, EncodeSafetensors(snapshot.model, {{"format", "pt"}}));
   ASSIGN_OR_RETURN(encoded.optimizer, EncodeSafetensors(snapshot.optimizer, {{"format", "pt"}}));
-  encoded.checksums = {snapshot.state, encoded.model.Checksum(), encoded.optimizer.Checksum()};
+  encoded.checksums = {snapshot.state, is_best, encoded.model.Checksum(), encoded.optimizer.Checksum()};
   ASSIGN_OR_RETURN(encoded.state, EncodeState(encoded.checksums, step));
   return encoded;
 }
@@ -108,13 +108,14 @@ CheckpointStore::CheckpointStore(std::string run_dir, int64_t keep)
 absl::Status CheckpointStore::Save(int64_t step, const Snapshot& snapshot, bool is_best) {
   const std::string before = absl::StrCat("checkpoint of step ", step, " not saved: ");
   if (step < 0) return absl::InvalidArgumentError(absl::StrCat(before, "a step cannot be negative"));
-  const absl::StatusOr<Encoded> encoded = Encode(step, snapshot);
+  const absl::StatusOr<Encoded> encoded = Encode(step, snapshot, is_best);
   if (!encoded.ok()) return WithContext(encoded.status(), before, "");
   const std::string target = absl::StrCat(folder_, "/", StepName(step));
   const std::string temporary = absl::StrCat(folder_, "/", kTemporary, StepName(step));
   const auto save = [&]() -> absl::Status {
     RETURN_IF_ERROR(MakeFolders(folder_));
     RemoveLeftovers();
+    RETURN_IF_ERROR(FinishInterrupted());
     if (!Holds(target, *encoded)) {
       RETURN_IF_ERROR(WriteFolder(temporary, *encoded));
       RETURN_IF_ERROR(ReplaceFolder(temporary, target));
@@ -130,6 +131,27 @@ absl::Status CheckpointStore::Save(int64_t step, const Snapshot& snapshot, bool 
   if (!status.ok()) return WithContext(status, before, "; the checkpoints saved before are intact");
   Prune(step);
   return absl::OkStatus();
+}
+
+absl::Status CheckpointStore::FinishInterrupted() const {
+  ASSIGN_OR_RETURN(const std::vector<int64_t> steps, Steps());
+  if (steps.empty()) return absl::OkStatus();
+  const std::string newest = StepName(steps.back());
+  const std::string folder = absl::StrCat(folder_, "/", newest);
+  const absl::StatusOr<std::string> text = ReadPart(fs::path(folder) / kStateFile);
+  if (!text.ok()) return absl::OkStatus();  // damaged: for LoadLatest to say
+  const absl::StatusOr<StateFile> state = DecodeState(*text, folder);
+  if (!state.ok()) return absl::OkStatus();
+  const auto is_linked = [&](const char* name) {
+    std::error_code ignored;
+    return fs::read_symlink(fs::path(folder_) / name, ignored) == newest;
+  };
+  const bool lacks_last = !is_linked("last");
+  const bool lacks_best = state->is_best && !is_linked("best");
+  if ((!lacks_last && !lacks_best) || !Load(folder, /*with_optimizer=*/true).ok()) return absl::OkStatus();
+  if (lacks_last) RETURN_IF_ERROR(Link("last", newest));
+  if (lacks_best) RETURN_IF_ERROR(Link("best", newest));
+  return data::SyncFolder(folder_);
 }
 
 absl::Status CheckpointStore::Link(const std::string& name, const std::string& target) const {

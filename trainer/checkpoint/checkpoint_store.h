@@ -7,9 +7,10 @@
 //
 // Note [How a save cannot destroy anything]: the three files are written to a temporary folder and fsynced,
 // then the folder is fsynced, renamed to its name, and its parent fsynced. So a folder called step-* is
-// complete, or the disk has damaged it since, which the checksums tell. Links are replaced by renaming a new
-// link over the old one. Old checkpoints are renamed to a temporary name before they are removed, and only
-// once the new one is safe.
+// complete, or the disk has damaged it since, which the checksums tell. state.json says whether it was the
+// best so far: where a crash came between the folder and its links, FinishInterrupted sets them. Links are
+// replaced by renaming a new link over the old one. Old checkpoints are renamed to a temporary name before
+// they are removed, and only once the new one is safe.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +29,8 @@ namespace trainer::checkpoint {
 struct Snapshot {
   NamedTensors model;      // by PyTorch's state_dict names
   NamedTensors optimizer;  // empty where it was not asked for
-  // An object. The keys "step", "format_version" and "checksums" are the store's own: Save sets them, Load
-  // gives only "step" back. Numbers must be finite (JSON has no others).
+  // An object. The keys "step", "is_best", "format_version" and "checksums" are the store's own: Save sets
+  // them, Load gives only "step" back. Numbers must be finite (JSON has no others).
   nlohmann::json state = nlohmann::json::object();
 };
 
@@ -47,11 +48,15 @@ class CheckpointStore {
   CheckpointStore(std::string run_dir, int64_t keep);
 
   // Saves `snapshot` as step-<step>, points `last` (and with `is_best` also `best`) to it, and removes old
-  // checkpoints. A step saved again replaces its folder; where the content is the same, only the links move.
-  // On error nothing that was there before has changed, and the temporary folder is gone (an error from
-  // replacing a link or from the last fsync may leave the new checkpoint in place: it is complete).
-  // kResourceExhausted: the disk is full.
+  // checkpoints. A step saved again replaces its folder; where the content (`is_best` too) is the same, only
+  // the links move. On error nothing that was there before has changed, and the temporary folder is gone (an
+  // error from replacing a link or from the last fsync may leave the new checkpoint in place: it is
+  // complete). kResourceExhausted: the disk is full.
   absl::Status Save(int64_t step, const Snapshot& snapshot, bool is_best);
+
+  // Sets the links that a Save, interrupted after its folder was complete, did not get to. For rank 0 before
+  // resuming: otherwise `best` may lag behind what the newest state says. The next Save does it too.
+  absl::Status FinishInterrupted() const;
 
   // The newest valid checkpoint; nullopt where there is none at all. Each newer one that is damaged adds a
   // line to `warnings` (may be null). kDataLoss where there are checkpoints and all of them are damaged:

@@ -73,6 +73,7 @@ absl::Status ReplaceFolder(const std::string& from, const std::string& to) {
 }
 
 absl::Status ReplaceLink(const std::string& path, const std::string& target, const std::string& temporary) {
+  (void)::unlink(temporary.c_str());
   if (::symlink(target.c_str(), temporary.c_str()) != 0) {
     return data::ErrnoStatus(errno, "cannot make the link", temporary);
   }

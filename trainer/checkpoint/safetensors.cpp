@@ -208,7 +208,7 @@ absl::StatusOr<torch::Tensor> CopyOut(const Placed& placed, const char* values, 
 
 }  // namespace
 
-std::vector<std::span<const char>> EncodedSafetensors::Pieces() const {
+std::vector<std::span<const char>> EncodedSafetensors::Pieces() const& {
   std::vector<std::span<const char>> pieces = {{header.data(), header.size()}};
   for (const torch::Tensor& tensor : values) {
     if (tensor.nbytes() > 0)

@@ -30,7 +30,8 @@ struct EncodedSafetensors {
   std::vector<torch::Tensor> values;  // contiguous, on the CPU, in the order of the file
 
   // The bytes of the file, piece by piece; valid as long as this object is.
-  std::vector<std::span<const char>> Pieces() const;
+  std::vector<std::span<const char>> Pieces() const&;
+  std::vector<std::span<const char>> Pieces() && = delete;
 
   // XXH3-64 of the file.
   uint64_t Checksum() const;

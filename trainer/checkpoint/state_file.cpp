@@ -35,8 +35,9 @@ absl::StatusOr<std::string> EncodeState(const StateFile& file, int64_t step) {
   nlohmann::ordered_json out;
   out["format_version"] = kFormatVersion;
   out["step"] = step;
+  out["is_best"] = file.is_best;
   for (const auto& [key, value] : file.state.items()) {
-    if (key == "format_version" || key == "checksums") {
+    if (key == "format_version" || key == "is_best" || key == "checksums") {
       return absl::InvalidArgumentError(absl::StrCat("a checkpoint's state may not have the key ", key));
     }
     if (key != "step") out[key] = value;
@@ -80,12 +81,14 @@ absl::StatusOr<StateFile> DecodeState(const std::string& text, const std::string
   }
   StateFile file;
   const json checksums = parsed.value("checksums", json::object());
-  if (!parsed.value("step", json()).is_number_integer() || !checksums.is_object() ||
-      !ParseHex(checksums.value(kModelFile, json()), &file.model_checksum) ||
+  if (!parsed.value("step", json()).is_number_integer() || !parsed.value("is_best", json()).is_boolean() ||
+      !checksums.is_object() || !ParseHex(checksums.value(kModelFile, json()), &file.model_checksum) ||
       !ParseHex(checksums.value(kOptimizerFile, json()), &file.optimizer_checksum)) {
-    return damaged("lacks the step or a checksum");
+    return damaged("lacks the step, is_best or a checksum");
   }
+  file.is_best = parsed["is_best"];
   parsed.erase("format_version");
+  parsed.erase("is_best");
   parsed.erase("checksums");
   file.state = std::move(parsed);
   return file;

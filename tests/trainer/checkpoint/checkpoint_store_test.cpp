@@ -119,11 +119,18 @@ TEST_F(CheckpointStoreTest, NeverRemovesTheOneJustWritten) {
 }
 
 TEST_F(CheckpointStoreTest, TheSameAgainOnlyMovesTheLinks) {
-  Save(100, 1);
-  EXPECT_FALSE(fs::exists(Checkpoints() / "best"));
+  Save(100, 1, true);
   const auto written = fs::last_write_time(Checkpoints() / "step-00000100/model.safetensors");
+  fs::remove(Checkpoints() / "best");
   Save(100, 1, true);
   EXPECT_EQ(fs::last_write_time(Checkpoints() / "step-00000100/model.safetensors"), written);
+  EXPECT_EQ(Target("best"), "step-00000100");
+}
+
+TEST_F(CheckpointStoreTest, ASavedStepCanBecomeTheBest) {
+  Save(100, 1);
+  EXPECT_FALSE(fs::exists(Checkpoints() / "best"));
+  Save(100, 1, true);
   EXPECT_EQ(Target("best"), "step-00000100");
 }
 
@@ -147,6 +154,32 @@ TEST_F(CheckpointStoreTest, LeftoversAreIgnoredAndThenRemoved) {
   EXPECT_THAT(warnings, IsEmpty());
   Save(200, 2);
   EXPECT_THAT(Entries(), ElementsAre("last", "step-00000100", "step-00000200"));
+}
+
+TEST_F(CheckpointStoreTest, LinksThatACrashLeftBehindAreSet) {
+  Save(100, 1, true);
+  Save(200, 2, true);
+  const auto set_back = [&] {
+    for (const char* link : {"last", "best"}) {
+      fs::remove(Checkpoints() / link);
+      fs::create_directory_symlink("step-00000100", Checkpoints() / link);
+    }
+  };
+  set_back();
+  ASSERT_TRUE(store_.FinishInterrupted().ok());
+  EXPECT_EQ(Target("last"), "step-00000200");
+  EXPECT_EQ(Target("best"), "step-00000200");
+  set_back();
+  Save(300, 3);
+  EXPECT_EQ(Target("last"), "step-00000300");
+  EXPECT_EQ(Target("best"), "step-00000200");
+
+  ASSERT_TRUE(store_.FinishInterrupted().ok());
+  EXPECT_EQ(Target("best"), "step-00000200") << "the newest was not the best";
+  WriteBytes(Checkpoints() / "step-00000300/model.safetensors", "damaged");
+  set_back();
+  ASSERT_TRUE(store_.FinishInterrupted().ok());
+  EXPECT_EQ(Target("last"), "step-00000100") << "no link is set to a damaged checkpoint";
 }
 
 TEST_F(CheckpointStoreTest, ADamagedNewestIsNamedAndSkipped) {

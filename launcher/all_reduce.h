@@ -15,10 +15,8 @@
 //   this ring, polled (mpi_wait.h)                              0.14        1.3         4.5
 //   MPI_Allreduce, blocking, mpi_yield_when_idle=1              0.16        1.4         4.4
 //   MPI_Iallreduce, polled in the same way                      0.21        2.2         5.4
-//   MPI_Iallreduce, polled every 50 us from the start           2.9         3.6         5.9
 //   MPI_Iallreduce, driven by the main thread                   0.14        2.3        13.2
-// The blocking call is as fast, but spins for as long as a peer is late, and cannot be given up when the run
-// is.
+// The blocking call is as fast, but spins while a peer is late, and cannot be given up when the run is.
 
 #include <mpi.h>
 

@@ -12,13 +12,15 @@ namespace launcher::internal {
 namespace {
 
 constexpr int kTestsBeforeNaps = 200;
+constexpr int kTestsBeforeLongNaps = kTestsBeforeNaps + 100;
 constexpr long kNapNanoseconds = 20'000;
+constexpr long kLongNapNanoseconds = 100'000;
 
-void Nap() {
+void Nap(long nanoseconds) {
   // Linux rounds a nap up by the thread's timer slack, 50 us unless told otherwise.
   thread_local const bool precise = prctl(PR_SET_TIMERSLACK, 1UL) == 0;
   static_cast<void>(precise);
-  const timespec duration{0, kNapNanoseconds};
+  const timespec duration{0, nanoseconds};
   nanosleep(&duration, nullptr);  // cut short by a signal: all the better
 }
 
@@ -33,7 +35,7 @@ bool WaitAll(MPI_Request* requests, int count, const char* hint, const std::atom
     if (tests < kTestsBeforeNaps) {
       sched_yield();
     } else {
-      Nap();
+      Nap(tests < kTestsBeforeLongNaps ? kNapNanoseconds : kLongNapNanoseconds);
     }
   }
 }

@@ -47,12 +47,6 @@ int Run(const launcher::World& world, const std::string& trouble) {
 int main(int argc, char** argv) {
   launcher::MpiSession session(&argc, &argv);
   const std::string trouble = argc > 1 ? argv[1] : "none";
-  if (trouble == "leaves-the-session") {
-    const launcher::World world = launcher::World::FromMpi();
-    if (world.rank == world.size - 1) launcher::AbortWorld("left on purpose", 3);
-    launcher::Barrier();
-    return 0;
-  }
   try {
     return Run(launcher::World::FromMpi(), trouble);
   } catch (const std::exception& error) {

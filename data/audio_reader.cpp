@@ -3,19 +3,18 @@
 #include <sndfile.h>
 
 #include <algorithm>
-#include <array>
-#include <cerrno>
 #include <cmath>
 #include <cstdint>
-#include <cstdio>
-#include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <mutex>
+#include <numeric>
 #include <shared_mutex>
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
@@ -33,6 +32,16 @@ struct CloseSound {
 };
 using SoundFile = std::unique_ptr<SNDFILE, CloseSound>;
 
+// libsndfile's words for an error, without what it puts around them.
+std::string Reason(const char* text) {
+  absl::string_view reason = absl::StripAsciiWhitespace(text);
+  absl::ConsumePrefix(&reason, "Error : ");
+  absl::ConsumeSuffix(&reason, ".");
+  // What it says of an mp3 that it cannot make sense of. The file is there: that has been checked.
+  if (absl::StartsWith(reason, "File does not exist")) return "damaged, or of another kind";
+  return std::string(reason);
+}
+
 // libsndfile keeps the reason of a failed open in a global buffer that every other open clears. So opens
 // share this lock, and a failed one is repeated with nobody beside it to learn its reason.
 std::shared_mutex& OpenMutex() {
@@ -49,8 +58,8 @@ absl::StatusOr<SoundFile> Open(const std::string& path, SF_INFO& info) {
   const std::unique_lock lock(OpenMutex());
   info = {};
   if (SoundFile file(sf_open(path.c_str(), SFM_READ, &info)); file) return file;
-  return absl::InvalidArgumentError(absl::StrCat("cannot be opened as flac, wav, ogg or mp3: ",
-                                                 absl::StripSuffix(sf_strerror(nullptr), ".")));
+  return absl::InvalidArgumentError(
+      absl::StrCat("cannot be opened as flac, wav, ogg or mp3: ", Reason(sf_strerror(nullptr))));
 }
 
 bool IsSupported(int format) {
@@ -72,20 +81,62 @@ bool IsFloat(int format) {
   return subtype == SF_FORMAT_FLOAT || subtype == SF_FORMAT_DOUBLE;
 }
 
+// The first or the last bytes of a file; fewer where it is shorter or cannot be read.
+std::string EdgeBytes(const std::string& path, bool at_end, size_t count) {
+  std::ifstream file(path, std::ios::binary);
+  if (at_end) {
+    file.seekg(0, std::ios::end);
+    file.seekg(std::max<std::streamoff>(0, file.tellg() - static_cast<std::streamoff>(count)));
+  }
+  std::string bytes(count, '\0');
+  file.read(bytes.data(), static_cast<std::streamsize>(count));
+  bytes.resize(static_cast<size_t>(file.gcount()));
+  return bytes;
+}
+
 // libsndfile quietly shortens a wav whose file ends before its data does. The RIFF header still knows the
-// full size. Writers to pipes leave a placeholder there (0 or about 2 or 4 GiB), which says nothing.
-absl::Status CheckRiffSize(const std::string& path) {
-  const std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
-  std::array<unsigned char, 8> head{};
-  if (!file || std::fread(head.data(), 1, head.size(), file.get()) != head.size()) return absl::OkStatus();
-  if (std::memcmp(head.data(), "RIFF", 4) != 0) return absl::OkStatus();
-  const uint32_t claimed = static_cast<uint32_t>(head[4]) | static_cast<uint32_t>(head[5]) << 8 |
-                           static_cast<uint32_t>(head[6]) << 16 | static_cast<uint32_t>(head[7]) << 24;
+// full size. Writers to pipes leave a placeholder there (about 2 or 4 GiB), which says nothing.
+absl::Status CheckWavEnd(const std::string& path) {
+  const std::string head = EdgeBytes(path, /*at_end=*/false, 8);
+  if (!absl::StartsWith(head, "RIFF") || head.size() < 8) return absl::OkStatus();
+  uintmax_t claimed = 8;
+  for (size_t i = 0; i < 4; ++i)
+    claimed += static_cast<uintmax_t>(static_cast<unsigned char>(head[4 + i])) << (8 * i);
   std::error_code error;
   const uintmax_t size = std::filesystem::file_size(path, error);
-  if (error || claimed >= 0x7fff0000U || claimed + uintmax_t{8} <= size) return absl::OkStatus();
-  return absl::DataLossError(absl::StrCat("is truncated: ", size, " bytes of the ", claimed + uintmax_t{8},
-                                          " that its header promises"));
+  if (error || claimed >= 0x7fff0000U || claimed <= size) return absl::OkStatus();
+  return absl::DataLossError(
+      absl::StrCat("is truncated: ", size, " bytes of the ", claimed, " that its header promises"));
+}
+
+// The same for ogg, which is a row of pages: the last one is marked, and must be there to its end.
+absl::Status CheckOggEnd(const std::string& path) {
+  constexpr size_t kLargestPage = 65307;
+  constexpr size_t kFlags = 5;  // offsets in a page
+  constexpr size_t kSegmentCount = 26;
+  constexpr size_t kSegments = 27;
+  const absl::Status truncated = absl::DataLossError("is truncated: its last page is missing or incomplete");
+  const std::string tail = EdgeBytes(path, /*at_end=*/true, kLargestPage);
+  const size_t begin = tail.rfind("OggS");
+  if (begin == std::string::npos) return truncated;
+  const auto* page = reinterpret_cast<const unsigned char*>(tail.data()) + begin;
+  const size_t size = tail.size() - begin;
+  if (size < kSegments || (page[kFlags] & 4) == 0) return truncated;
+  const size_t head = kSegments + page[kSegmentCount];
+  if (size < head) return truncated;
+  return std::accumulate(page + kSegments, page + head, head) <= size ? absl::OkStatus() : truncated;
+}
+
+absl::Status CheckEnd(const std::string& path, int format) {
+  switch (format & SF_FORMAT_TYPEMASK) {
+    case SF_FORMAT_WAV:
+    case SF_FORMAT_WAVEX:
+      return CheckWavEnd(path);
+    case SF_FORMAT_OGG:
+      return CheckOggEnd(path);
+    default:
+      return absl::OkStatus();
+  }
 }
 
 absl::Status CheckFile(const std::string& path) {
@@ -147,7 +198,7 @@ absl::StatusOr<Audio> ReadAudio(const std::string& path, int rate) {
   absl::StatusOr<SoundFile> file = Open(path, info);
   if (!file.ok()) return file.status();
   if (absl::Status status = CheckInfo(info); !status.ok()) return status;
-  if (absl::Status status = CheckRiffSize(path); !status.ok()) return status;
+  if (absl::Status status = CheckEnd(path, info.format); !status.ok()) return status;
   absl::StatusOr<Resampler> resampler = Resampler::Create(info.samplerate, rate);
   if (!resampler.ok()) return resampler.status();
 
@@ -162,7 +213,7 @@ absl::StatusOr<Audio> ReadAudio(const std::string& path, int rate) {
     if (const int error = sf_error(file->get()); error != SF_ERR_NO_ERROR) {
       return absl::DataLossError(absl::StrFormat("is damaged after %.2f s: %s",
                                                  static_cast<double>(done) / info.samplerate,
-                                                 absl::StripSuffix(sf_strerror(file->get()), ".")));
+                                                 Reason(sf_strerror(file->get()))));
     }
     if (got <= 0) break;
     if (absl::Status status = MixToMono(interleaved, got, info, done, mono); !status.ok()) return status;

@@ -44,9 +44,11 @@ absl::StatusOr<std::vector<fs::path>> RecordingsBelow(const fs::path& folder) {
     } else if (!is_folder && HasAudioExtension(walk->path().string())) {
       found.push_back(walk->path());
     }
-    // Deeper than any real tree: a link that leads back up.
-    if (walk.depth() > 64)
-      return absl::InvalidArgumentError(absl::StrCat(folder.string(), ": nested too deeply"));
+    // Deeper than real trees are, and less deep than the 40 links after which the kernel pretends there is nothing.
+    if (walk.depth() > 32) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(folder.string(), ": nested too deeply; does a link in it lead back up?"));
+    }
   }
   if (error) return FolderError(folder, error);
   std::sort(found.begin(), found.end());

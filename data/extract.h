@@ -14,8 +14,8 @@ namespace data {
 // a peak level, cut silence, log-mels.
 struct ExtractOptions {
   int n_mels = 40;
-  std::optional<double> normalize_db;  // peak level in dB of full scale, -60 to 0; none: as it is
-  bool trim_silence = false;           // data/silence.h says what goes
+  std::optional<double> normalize_db{};  // peak level in dB of full scale, -60 to 0; none: as it is
+  bool trim_silence = false;             // data/silence.h says what goes
 };
 
 // Options as data sets record them.

@@ -36,11 +36,11 @@ struct Features {
 using ReadFeatures = std::function<absl::StatusOr<Features>(const IngestItem& item)>;
 
 struct IngestOptions {
-  WriterOptions writer;   // its front end and speakers are filled in by Ingest
-  std::string split;      // e.g. "train:valid=90:10"; empty: splits as the source has them
-  uint64_t seed = 1;      // of the split
-  int threads = 1;        // that read
-  bool skip_bad = false;  // leave out files that cannot be used
+  WriterOptions writer{};  // its front end and speakers are filled in by Ingest
+  std::string split{};     // e.g. "train:valid=90:10"; empty: splits as the source has them
+  uint64_t seed = 1;       // of the split
+  int threads = 1;         // that read
+  bool skip_bad = false;   // leave out files that cannot be used
 };
 
 struct IngestSummary {

@@ -47,7 +47,7 @@ class EveryFormat : public ::testing::TestWithParam<Format> {
 TEST_P(EveryFormat, EveryRateAndChannelCountGivesTheSameTone) {
   const auto log_mel = LogMel::Create(40);
   ASSERT_TRUE(log_mel.ok());
-  constexpr double kHz = 1063.7;  // the centre of filter 14
+  constexpr double kHz = 1138.6;  // the centre of filter 14
   constexpr size_t kFilter = 14;
   for (const int rate : {8000, 16000, 22050, 44100, 48000}) {
     for (const std::vector<float>& gains : {std::vector<float>{1.0F}, {1.2F, 0.8F}}) {
@@ -58,7 +58,7 @@ TEST_P(EveryFormat, EveryRateAndChannelCountGivesTheSameTone) {
       EXPECT_NEAR(static_cast<double>(audio->samples.size()), audio->seconds * 16000, 1.5) << rate;
       float peak = 0;  // away from the ends
       for (size_t i = 4000; i < 12000; ++i) peak = std::max(peak, std::abs(audio->samples[i]));
-      EXPECT_NEAR(peak, 0.5, 0.02) << rate;
+      EXPECT_NEAR(peak, 0.5, 0.05) << rate;
       std::vector<float> frames;
       ASSERT_TRUE(log_mel->Compute(audio->samples, frames).ok());
       for (size_t t = 20; t < 80; ++t) {
@@ -78,12 +78,8 @@ TEST_P(EveryFormat, TruncatedFilesAreRefused) {
     testing::WriteBytes(path_,
                         whole.substr(0, static_cast<size_t>(share * static_cast<double>(whole.size()))));
     const auto audio = ReadAudio(path_, 16000);
-    if (audio.ok()) {
-      EXPECT_TRUE(GetParam().format == testing::kMp3 || GetParam().format == testing::kOgg) << share;
-      EXPECT_LE(audio->seconds, 1.15) << share;
-    } else {
-      EXPECT_FALSE(audio.status().message().empty());
-    }
+    ASSERT_FALSE(audio.ok()) << share;
+    EXPECT_FALSE(audio.status().message().empty());
   }
 }
 
@@ -160,7 +156,7 @@ TEST(ReadAudio, ManyThreadsManyFiles) {
       for (int round = 0; round < 40; ++round) {
         const int i = (t + round) % 9;
         if (i == 8) {
-          ExpectError(folder.path() + "/bad.wav", absl::StatusCode::kInvalidArgument, "unknown format");
+          ExpectError(folder.path() + "/bad.wav", absl::StatusCode::kInvalidArgument, "not recognised");
         } else {
           const auto audio = ReadAudio(folder.path() + "/" + std::to_string(i) + ".flac", 16000);
           ASSERT_TRUE(audio.ok()) << audio.status();

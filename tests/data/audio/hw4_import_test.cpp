@@ -35,6 +35,7 @@ std::vector<float> Frames(int utterance, int64_t rows) {
 class Hw4Folder : public ::testing::Test {
  protected:
   Hw4Folder() {
+    options_.writer.folder = folder_.path() + "/dst";
     mapping_ = {{"speaker2id", {{"id1", 1}, {"id2", 0}}}, {"id2speaker", {{"0", "id2"}, {"1", "id1"}}}};
     metadata_["n_mels"] = kMels;
     testdata_["n_mels"] = kMels;
@@ -69,7 +70,7 @@ class Hw4Folder : public ::testing::Test {
 
   testing::TempFolder folder_;
   json mapping_, metadata_, testdata_;
-  IngestOptions options_{.writer = {.folder = folder_.path() + "/dst"}, .threads = 3};
+  IngestOptions options_{.threads = 3};
 };
 
 TEST_F(Hw4Folder, EveryBitArrives) {

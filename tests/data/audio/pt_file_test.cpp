@@ -137,7 +137,7 @@ TEST(PtFile, DamagedPicklesNeverCrash) {
         default:
           pickle.erase(at, 1 + generator() % 3);
       }
-      if (pickle.empty()) pickle = ".";
+      if (pickle.empty()) pickle.assign(1, '.');
     }
     const auto matrix =
         Parse(testing::ZipBytes({{"a/data.pkl", pickle}, {"a/data/0", testing::FloatBytes(kSix)}}));

@@ -93,7 +93,7 @@ TEST(ListRecordings, LinksInCirclesEnd) {
   const testing::TempFolder folder;
   testing::WriteBytes(folder.File("ann/1.wav"), "");
   std::filesystem::create_directory_symlink(folder.path() + "/ann", folder.path() + "/ann/again");
-  ExpectError(ListRecordings(folder.path(), false).status(), folder.path());
+  ExpectError(ListRecordings(folder.path(), false).status(), "does a link in it lead back up?");
 }
 
 TEST(ListRecordings, CsvKeepsTheOrderOfASpeakersRows) {

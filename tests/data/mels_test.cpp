@@ -1,0 +1,250 @@
+// The tool `mels`, run as a user runs it.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <thread>
+
+#include "tests/data/dataset_fixtures.h"
+
+namespace data {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+struct Outcome {
+  int code;  // exit status, or minus the signal that ended it
+  std::string out, err;
+};
+
+// A run of mels with its output in files.
+class Mels {
+ public:
+  explicit Mels(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), MELS_BINARY);
+    std::vector<char*> argv;
+    for (std::string& argument : arguments) argv.push_back(argument.data());
+    argv.push_back(nullptr);
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 1, folder_.path("out").c_str(), O_WRONLY | O_CREAT | O_TRUNC,
+                                     0644);
+    posix_spawn_file_actions_addopen(&actions, 2, folder_.path("err").c_str(), O_WRONLY | O_CREAT | O_TRUNC,
+                                     0644);
+    const int error = posix_spawn(&pid_, MELS_BINARY, &actions, nullptr, argv.data(), environ);
+    posix_spawn_file_actions_destroy(&actions);
+    if (error != 0) throw std::runtime_error(std::strerror(error));
+  }
+
+  void Signal(int signal) const { kill(pid_, signal); }
+
+  Outcome Wait() {
+    int status = 0;
+    if (waitpid(pid_, &status, 0) != pid_) throw std::runtime_error("waitpid failed");
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), ReadBytes(folder_.path("out")),
+            ReadBytes(folder_.path("err"))};
+  }
+
+ private:
+  const TemporaryFolder folder_;
+  pid_t pid_ = -1;
+};
+
+Outcome RunMels(std::vector<std::string> arguments) { return Mels(std::move(arguments)).Wait(); }
+
+std::vector<std::string> SynthArguments(const std::string& folder,
+                                        const std::vector<std::string>& more = {}) {
+  std::vector<std::string> arguments = {"synth",        folder, "--speakers",   "4",
+                                        "--utterances", "40",   "--max-frames", "120"};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return arguments;
+}
+
+// stderr but for progress.
+std::string Complaint(const Outcome& outcome) {
+  const size_t place = outcome.err.find("mels: ");
+  return place == std::string::npos ? "" : outcome.err.substr(place);
+}
+
+void ExpectRefused(const std::vector<std::string>& arguments, const std::string& message) {
+  const Outcome outcome = RunMels(arguments);
+  EXPECT_EQ(outcome.code, 2) << outcome.err;
+  const std::string complaint = Complaint(outcome);
+  EXPECT_THAT(complaint, HasSubstr(message));
+  EXPECT_EQ(std::count(complaint.begin(), complaint.end(), '\n'), 1) << complaint;
+}
+
+TEST(Mels, SynthIsTheSameOnAnyNumberOfThreads) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(RunMels(SynthArguments(folder.path("a"), {"--threads", "1", "--seed", "5"})).code, 0);
+  ASSERT_EQ(RunMels(SynthArguments(folder.path("b"), {"--threads", "3", "--seed", "5"})).code, 0);
+  ASSERT_EQ(RunMels(SynthArguments(folder.path("c"), {"--threads", "3", "--seed", "6"})).code, 0);
+  EXPECT_EQ(ReadBytes(folder.path("a/shard-00000.h5")), ReadBytes(folder.path("b/shard-00000.h5")));
+  EXPECT_EQ(ReadBytes(folder.path("a/dataset.json")), ReadBytes(folder.path("b/dataset.json")));
+  EXPECT_NE(ReadBytes(folder.path("a/shard-00000.h5")), ReadBytes(folder.path("c/shard-00000.h5")));
+}
+
+TEST(Mels, SynthTakesItsOptions) {
+  const TemporaryFolder folder;
+  const Outcome outcome = RunMels(SynthArguments(
+      folder.path("set"), {"--n-mels", "24", "--dtype", "float16", "--split", "train:valid:test=80:10:10"}));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("40 utterances of 4 speakers"));
+  const auto dataset = OpenOrDie(folder.path("set"));
+  EXPECT_EQ(dataset->n_mels(), 24);
+  EXPECT_EQ(dataset->manifest().dtype, DType::kFloat16);
+  EXPECT_EQ(dataset->manifest().front_end.source, "synth");
+  EXPECT_EQ(dataset->Split("train")->size(), 32u);
+  EXPECT_EQ(dataset->Split("test")->size(), 4u);
+}
+
+TEST(Mels, RefusesBadUsageInOneLine) {
+  const TemporaryFolder folder;
+  const std::string set = folder.path("set");
+  ExpectRefused({}, "subcommand is required");
+  ExpectRefused({"frobnicate"}, "frobnicate");
+  ExpectRefused({"synth"}, "DST is required");
+  ExpectRefused({"synth", set, "--speakers", "0"}, "--speakers");
+  ExpectRefused({"synth", set, "--frobnicate"}, "--frobnicate");
+  ExpectRefused({"synth", set, "--dtype", "float8"}, "dtype 'float8'");
+  ExpectRefused({"synth", set, "--split", "train=1:2"}, "1 names but 2 weights");
+  ExpectRefused({"info", set}, "no such folder");
+  ExpectRefused({"check", folder.path()}, "has no dataset.json");
+  ExpectRefused({"split", set}, "--split is required");
+  EXPECT_EQ(RunMels({"--help"}).code, 0);
+  EXPECT_THAT(RunMels({"synth", "--help"}).out, HasSubstr("--utterances"));
+  EXPECT_FALSE(std::filesystem::exists(set));
+}
+
+TEST(Mels, KeepsADataSetUnlessForced) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(RunMels(SynthArguments(folder.path("set"))).code, 0);
+  const std::string before = ReadBytes(folder.path("set/shard-00000.h5"));
+  ExpectRefused(SynthArguments(folder.path("set"), {"--seed", "9"}), "already holds a data set");
+  EXPECT_EQ(ReadBytes(folder.path("set/shard-00000.h5")), before);
+  EXPECT_EQ(RunMels(SynthArguments(folder.path("set"), {"--seed", "9", "--force"})).code, 0);
+  EXPECT_NE(ReadBytes(folder.path("set/shard-00000.h5")), before);
+}
+
+TEST(Mels, SplitDealsAnewAndKeepsTheUnlabelled) {
+  const TemporaryFolder folder;
+  const SmallDataset source;
+  source.Write(folder.path());
+  const auto before = OpenOrDie(folder.path());
+  const Outcome outcome = RunMels({"split", folder.path(), "--split", "a:b=3:1", "--seed", "4"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const auto dataset = OpenOrDie(folder.path());
+  const auto a = *dataset->Split("a"), b = *dataset->Split("b"), test = *dataset->Split("test");
+  EXPECT_EQ(test, *before->Split("test"));
+  EXPECT_EQ(dataset->manifest().splits.size(), 3u);
+  EXPECT_EQ(a.size() + b.size() + test.size(), 60u);
+  for (const int64_t count : dataset->CountBySpeaker(b))
+    EXPECT_NEAR(static_cast<double>(count), 52 / 5 / 4.0, 1.1);
+
+  ExpectRefused({"split", folder.path(), "--split", "train:test=1:1"}, "split 'test'");
+  ASSERT_EQ(RunMels({"split", folder.path(), "--split", "c:d=1:1", "--from", "b"}).code, 0);
+  const auto again = OpenOrDie(folder.path());
+  EXPECT_EQ(*again->Split("a"), a);
+  EXPECT_EQ(again->Split("c")->size() + again->Split("d")->size(), b.size());
+  EXPECT_FALSE(again->Split("b").ok());
+  ExpectRefused({"split", folder.path(), "--split", "x=1", "--from", "nosuch"}, "no split 'nosuch'");
+}
+
+TEST(Mels, InfoCounts) {
+  const TemporaryFolder folder;
+  SeveralShards().Write(folder.path());
+  const Outcome outcome = RunMels({"info", folder.path()});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const auto dataset = OpenOrDie(folder.path());
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("utterances  64\n"),
+                                 HasSubstr("frames      " + std::to_string(dataset->manifest().frames())),
+                                 HasSubstr("mels        40, float32"), HasSubstr("speakers    5, of "),
+                                 HasSubstr("9 unlabelled"), HasSubstr("###")));
+  for (const auto& [name, ranges] : dataset->manifest().splits) {
+    EXPECT_THAT(outcome.out, HasSubstr(name));
+    EXPECT_THAT(outcome.out, HasSubstr(std::to_string(CountIndexes(ranges)) + " utterances"));
+  }
+}
+
+TEST(Mels, CheckNamesEveryDamage) {
+  const TemporaryFolder folder;
+  const SmallDataset source = SeveralShards();
+  source.Write(folder.path());
+  const Outcome sound = RunMels({"check", folder.path()});
+  EXPECT_EQ(sound.code, 0) << sound.err;
+  EXPECT_THAT(sound.out, HasSubstr("is sound"));
+
+  // One value of the third utterance, the lowest bit: finite, and only the checksum can tell.
+  const Manifest manifest = OpenOrDie(folder.path())->manifest();
+  std::string first = ReadBytes(folder.path("shard-00000.h5"));
+  const int64_t frame = source.Frames(0) + source.Frames(1) + 5;
+  first[static_cast<size_t>(manifest.shards[0].frames_offset + frame * 160)] ^= 1;
+  WriteBytes(folder.path("shard-00000.h5"), first);
+  const std::string second = ReadBytes(folder.path("shard-00001.h5"));
+  WriteBytes(folder.path("shard-00001.h5"), second.substr(0, second.size() / 2));
+
+  const Outcome damaged = RunMels({"check", folder.path()});
+  EXPECT_EQ(damaged.code, 2);
+  EXPECT_THAT(damaged.err, AllOf(HasSubstr("shard-00000.h5, utterance '" + source.Name(2) + "'"),
+                                 HasSubstr("shard-00001.h5 is truncated"), HasSubstr("damaged in 2 places"),
+                                 Not(HasSubstr("shard-00002"))));
+}
+
+// Waits until a shard is written, so that the signal comes in the middle.
+void AwaitFile(const std::string& path) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (!std::filesystem::exists(path)) {
+    if (std::chrono::steady_clock::now() > deadline) throw std::runtime_error("no " + path);
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+}
+
+TEST(Mels, InterruptedItLeavesNothingCompleteAndSaysHowToGoOn) {
+  for (const int signal : {SIGINT, SIGTERM, SIGKILL}) {
+    const TemporaryFolder folder;
+    Mels mels({"synth", folder.path("set"), "--utterances", "1000000", "--shard-mib", "4"});
+    AwaitFile(folder.path("set/shard-00001.h5"));
+    mels.Signal(signal);
+    const Outcome outcome = mels.Wait();
+    EXPECT_FALSE(std::filesystem::exists(folder.path("set/dataset.json")));
+    EXPECT_FALSE(Dataset::Open(folder.path("set")).ok());
+    if (signal == SIGKILL) {
+      EXPECT_EQ(outcome.code, -SIGKILL);
+    } else {
+      EXPECT_EQ(outcome.code, 128 + signal);
+      EXPECT_THAT(outcome.err, HasSubstr("run the same command again"));
+      EXPECT_TRUE(std::filesystem::is_empty(folder.path("set")));
+    }
+    // The next run needs no --force and clears away what is left.
+    EXPECT_EQ(RunMels(SynthArguments(folder.path("set"))).code, 0);
+    EXPECT_EQ(OpenOrDie(folder.path("set"))->size(), 40);
+    EXPECT_FALSE(std::filesystem::exists(folder.path("set/shard-00001.h5")));
+  }
+}
+
+TEST(Mels, AFullDiskIsOneClearLine) {
+  const TemporaryFolder folder;
+  if (mount("tmpfs", folder.path().c_str(), "tmpfs", 0, "size=8m") != 0) {
+    GTEST_SKIP() << "cannot mount a small tmpfs here: " << std::strerror(errno);
+  }
+  const Outcome outcome = RunMels({"synth", folder.path("set"), "--utterances", "500", "--shard-mib", "3"});
+  EXPECT_EQ(outcome.code, 1);
+  const std::string complaint = Complaint(outcome);
+  EXPECT_THAT(complaint, AllOf(HasSubstr(folder.path("set")), HasSubstr("No space left")));
+  EXPECT_EQ(std::count(complaint.begin(), complaint.end(), '\n'), 1) << complaint;
+  EXPECT_FALSE(std::filesystem::exists(folder.path("set/dataset.json")));
+  EXPECT_EQ(umount(folder.path().c_str()), 0);
+}
+
+}  // namespace
+}  // namespace data

@@ -76,14 +76,14 @@ std::vector<int64_t> MatchSpeakers(const std::vector<std::string>& data_speakers
 absl::StatusOr<std::unique_ptr<data::EvaluationLoader>> MakeEvaluationLoader(
     std::shared_ptr<const data::Dataset> dataset, std::vector<int64_t> utterances,
     std::vector<int64_t> class_of_speaker, const launcher::World& world, int64_t crop_frames, bool pinned) {
-  data::EvaluationLoaderOptions options;
+  data::EvaluationLoader::Options options;
   options.crop_frames = crop_frames;
-  options.batch_frames = kEvaluationBatchFrames;
+  options.frame_budget = kEvaluationBatchFrames;
   options.rank = world.rank;
   options.world_size = world.size;
   options.pinned = pinned;
   options.class_of_speaker = std::move(class_of_speaker);
-  return data::EvaluationLoader::Create(std::move(dataset), std::move(utterances), std::move(options));
+  return std::make_unique<data::EvaluationLoader>(std::move(dataset), std::move(utterances), std::move(options));
 }
 
 absl::StatusOr<TrainingData> TrainingData::Open(const config::Config& config, const launcher::World& world) {
@@ -100,9 +100,7 @@ absl::StatusOr<TrainingData> TrainingData::Open(const config::Config& config, co
   if (auto status = CheckSpeakersHaveUtterances(*result.dataset_, *train, config); !status.ok()) return status;
   if (auto status = CheckBatch(config, world, static_cast<int64_t>(train->size())); !status.ok()) return status;
   result.fingerprint_ = FingerprintOf(manifest, config.data.train_split);
-  auto sampler = data::Sampler::Create(*std::move(train), static_cast<uint64_t>(config.run.seed), config.train.global_batch);
-  if (!sampler.ok()) return sampler.status();
-  result.sampler_ = *std::move(sampler);
+  result.sampler_.emplace(*std::move(train), static_cast<uint64_t>(config.run.seed), config.train.global_batch);
 
   // A data set without the validation split is fine: then there is no validation.
   if (auto valid = result.dataset_->Split(config.data.valid_split); valid.ok()) {
@@ -113,14 +111,15 @@ absl::StatusOr<TrainingData> TrainingData::Open(const config::Config& config, co
 }
 
 absl::StatusOr<std::unique_ptr<data::TrainLoader>> TrainingData::MakeTrainLoader(int64_t first_batch, bool pinned) const {
-  data::TrainLoaderOptions options;
+  data::TrainLoader::Options options;
   options.crop_frames = config_.data.crop_frames;
   options.rank = world_.rank;
   options.world_size = world_.size;
   options.accumulate = config_.train.accumulate;
   options.prefetch_batches = config_.data.prefetch_batches;
   options.pinned = pinned;
-  return data::TrainLoader::Create(dataset_, *sampler_, std::move(options), first_batch);
+  options.seed = static_cast<uint64_t>(config_.run.seed);
+  return std::make_unique<data::TrainLoader>(dataset_, *sampler_, std::move(options), first_batch);
 }
 
 absl::StatusOr<std::unique_ptr<data::EvaluationLoader>> TrainingData::MakeValidationLoader(bool pinned) const {

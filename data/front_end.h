@@ -20,7 +20,7 @@ struct FrontEnd {
   double f_min = 50;                   // Hz
   double f_max = 8000;                 // Hz
   double floor = 1e-9;                 // smallest power before the log
-  bool trim_silence = false;           // leading and trailing silence was cut
+  bool trim_silence = false;           // silence was cut, at the ends and inside
   std::optional<double> normalize_db;  // peak level the audio was brought to; none: left as it was
 
   double frames_per_second() const { return static_cast<double>(sample_rate) / hop; }

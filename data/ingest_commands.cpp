@@ -69,10 +69,10 @@ void AddExtractCommand(CLI::App& app, absl::Status* result) {
   CLI::App* command = app.add_subcommand("extract", "Turn recordings into log-mel features");
   auto flags = std::make_shared<ExtractFlags>();
   command
-      ->add_option("SRC", flags->source,
-                   "A folder of <speaker>/**/*.{flac,wav,ogg,mp3}, or a CSV with the columns path, speaker "
-                   "and perhaps "
-                   "split (paths relative to it)")
+      ->add_option(
+          "SRC", flags->source,
+          "A folder of <speaker>/**/*.{flac,wav,ogg,mp3}, or a CSV with the columns path (relative to "
+          "the CSV), speaker and perhaps split")
       ->required();
   AddOutputOptions(*command, &flags->output);
   command->add_option("--n-mels", flags->extract.n_mels, "Mel filters from 50 to 8000 Hz")

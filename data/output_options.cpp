@@ -14,7 +14,7 @@ void AddOutputOptions(CLI::App& command, OutputOptions* options) {
   command.add_option("--split", options->split,
                      "Deal each speaker's utterances, e.g. train:valid:test=80:10:10");
   command.add_option("--seed", options->seed, "Seed of the random choices")->capture_default_str();
-  command.add_option("--threads", options->threads, "0: all cores")
+  command.add_option("-j,--jobs,--threads", options->threads, "0: all cores")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   command.add_flag("--force", options->force, "Replace a data set that is there");

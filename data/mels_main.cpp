@@ -40,7 +40,11 @@ int Run(int argc, char** argv) {
   } catch (const CLI::Success& success) {
     return app.exit(success);  // --help
   } catch (const CLI::ParseError& error) {
-    std::fprintf(stderr, "mels: %s (see `mels --help`)\n", error.what());
+    const std::vector<std::string> unknown = app.remaining();
+    const std::string message = app.get_subcommands().empty() && !unknown.empty()
+                                    ? "'" + unknown.front() + "' is no command of mels"
+                                    : std::string(error.what());
+    std::fprintf(stderr, "mels: %s (see `mels --help`)\n", message.c_str());
     return 2;
   }
   if (!result.ok()) std::fprintf(stderr, "mels: %s\n", std::string(result.message()).c_str());

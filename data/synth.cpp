@@ -64,10 +64,10 @@ Phone MakePhone(const SynthOptions& options, uint64_t phone) {
 Speaker MakeSpeaker(const SynthOptions& options, uint64_t speaker) {
   RandomStream random = Stream(options, kSpeakerTraits, speaker);
   Speaker s;
-  s.scale = 1.0f + 0.07f * random.Gaussian();
+  s.scale = 1.0f + 0.08f * random.Gaussian();
   for (int k = 0; k < kFormants; ++k) {
-    s.shift[static_cast<size_t>(k)] = 0.012f * random.Gaussian();
-    s.height[static_cast<size_t>(k)] = 0.5f * random.Gaussian();
+    s.shift[static_cast<size_t>(k)] = 0.015f * random.Gaussian();
+    s.height[static_cast<size_t>(k)] = 0.7f * random.Gaussian();
   }
   s.tilt = 0.8f * random.Gaussian();
   s.pitch = 150.0f * std::exp(0.3f * std::clamp(random.Gaussian(), -2.2f, 2.2f));
@@ -107,7 +107,7 @@ void MakeEnvelope(const SynthOptions& options, const Speaker& s, int64_t speaker
     (*out)[static_cast<size_t>(m)] = p.level + (s.tilt - 2.0f) * (static_cast<float>(m) * unit - 0.5f);
   }
   for (size_t k = 0; k < kFormants; ++k) {
-    const float position = p.position[k] * s.scale + s.shift[k] + 0.01f * random.Gaussian();
+    const float position = p.position[k] * s.scale + s.shift[k] + 0.02f * random.Gaussian();
     const float height = p.height[k] + s.height[k];
     const float inverse = 1.0f / p.width[k];
     const int from = std::max(0, static_cast<int>((position - 3.0f * p.width[k]) / unit));
@@ -151,15 +151,16 @@ std::vector<float> Synthesize(const SynthOptions& options, int64_t utterance) {
   const Speaker s = MakeSpeaker(options, static_cast<uint64_t>(speaker));
   RandomStream random = Stream(options, kContent, static_cast<uint64_t>(utterance));
 
-  // The channel: a smooth curve over the bands, drawn anew for every utterance. The noise floor likewise.
+  // The channel: a smooth curve over the bands and a roughness, drawn anew for every utterance. The noise
+  // floor likewise.
   std::vector<float> channel(n_mels), noise_power(n_mels);
-  const float gain = 1.5f * random.Gaussian();
+  const float gain = random.Gaussian();
   std::array<float, 6> wave;
-  for (float& w : wave) w = 0.9f * random.Gaussian();
+  for (float& w : wave) w = 0.5f * random.Gaussian();
   const float noise_level = random.Uniform(-13.0f, -8.0f), noise_tilt = random.Uniform(-4.0f, 1.0f);
   for (size_t m = 0; m < n_mels; ++m) {
     const float x = (static_cast<float>(m) + 0.5f) / static_cast<float>(n_mels);
-    channel[m] = gain;
+    channel[m] = gain + 0.35f * random.Gaussian();
     for (size_t k = 0; k < wave.size(); ++k)
       channel[m] += wave[k] * std::cos(3.14159265f * x * static_cast<float>(k + 1));
     noise_power[m] = std::exp(noise_level + noise_tilt * (x - 0.5f));

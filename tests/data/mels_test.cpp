@@ -112,7 +112,7 @@ TEST(Mels, RefusesBadUsageInOneLine) {
   const TemporaryFolder folder;
   const std::string set = folder.path("set");
   ExpectRefused({}, "subcommand is required");
-  ExpectRefused({"frobnicate"}, "frobnicate");
+  ExpectRefused({"frobnicate"}, "'frobnicate' is no command");
   ExpectRefused({"synth"}, "DST is required");
   ExpectRefused({"synth", set, "--speakers", "0"}, "--speakers");
   ExpectRefused({"synth", set, "--frobnicate"}, "--frobnicate");

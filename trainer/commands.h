@@ -29,8 +29,8 @@ struct EvaluateArguments {
   int threads = 0;
 };
 
-// Each is collective, reports its own success, and returns what went wrong, alike on all ranks. `exit_code` is set
-// where it returns OK.
+// Each is collective, reports its own success, and returns what went wrong, alike on all ranks. `exit_code`
+// is set where it returns OK.
 absl::Status Train(const TrainArguments& arguments, const launcher::World& world, int* exit_code);
 absl::Status Evaluate(const EvaluateArguments& arguments, const launcher::World& world, int* exit_code);
 

@@ -26,15 +26,16 @@ absl::Status CheckSpeakersKnown(const Job& job, const EvaluateArguments& argumen
   for (const int64_t utterance : job.utterances) {
     const int32_t speaker = job.dataset->speaker(utterance);
     if (speaker < 0) {
-      return absl::InvalidArgumentError(absl::StrCat(arguments.data, ": split '", arguments.split,
-                                                     "' has utterances without a speaker, so there is nothing to "
-                                                     "compare with; choose a labelled split with --split"));
+      return absl::InvalidArgumentError(
+          absl::StrCat(arguments.data, ": split '", arguments.split,
+                       "' has utterances without a speaker, so there is nothing to "
+                       "compare with; choose a labelled split with --split"));
     }
     if (job.class_of_speaker[static_cast<size_t>(speaker)] < 0) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          arguments.data, ": split '", arguments.split, "' has speaker '",
-          job.dataset->manifest().speakers[static_cast<size_t>(speaker)], "', whom ", arguments.checkpoint,
-          " was not trained on; evaluate on a split of its own speakers"));
+      return absl::InvalidArgumentError(
+          absl::StrCat(arguments.data, ": split '", arguments.split, "' has speaker '",
+                       job.dataset->manifest().speakers[static_cast<size_t>(speaker)], "', whom ",
+                       arguments.checkpoint, " was not trained on; evaluate on a split of its own speakers"));
     }
   }
   return absl::OkStatus();
@@ -46,9 +47,10 @@ absl::StatusOr<Job> Prepare(const EvaluateArguments& arguments) {
   ASSIGN_OR_RETURN(job.dataset, data::Dataset::Open(arguments.data));
   const auto& manifest = job.dataset->manifest();
   if (manifest.front_end.n_mels != job.trained.front_end.n_mels) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        arguments.data, " has ", manifest.front_end.n_mels, " mels a frame, ", arguments.checkpoint, " was trained on ",
-        job.trained.front_end.n_mels, "; extract the audio with --n-mels ", job.trained.front_end.n_mels));
+    return absl::InvalidArgumentError(
+        absl::StrCat(arguments.data, " has ", manifest.front_end.n_mels, " mels a frame, ",
+                     arguments.checkpoint, " was trained on ", job.trained.front_end.n_mels,
+                     "; extract the audio with --n-mels ", job.trained.front_end.n_mels));
   }
   ASSIGN_OR_RETURN(job.utterances, job.dataset->Split(arguments.split));
   job.class_of_speaker = engine::MatchSpeakers(manifest.speakers, job.trained.speakers);
@@ -68,9 +70,9 @@ absl::Status Evaluate(const EvaluateArguments& arguments, const launcher::World&
                                                 arguments.frames, device.is_cuda()));
   ASSIGN_OR_RETURN(const auto figures, engine::Evaluate(world, *job->trained.model, device, *loader));
   if (world.rank == 0) {
-    const nlohmann::ordered_json line = {{"accuracy", figures.accuracy}, {"loss", figures.loss},
-                                         {"utterances", figures.utterances}, {"split", arguments.split},
-                                         {"frames", arguments.frames}, {"data", arguments.data},
+    const nlohmann::ordered_json line = {{"accuracy", figures.accuracy},       {"loss", figures.loss},
+                                         {"utterances", figures.utterances},   {"split", arguments.split},
+                                         {"frames", arguments.frames},         {"data", arguments.data},
                                          {"checkpoint", arguments.checkpoint}, {"step", job->trained.step}};
     std::printf("%s\n", line.dump().c_str());
   }

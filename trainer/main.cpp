@@ -13,8 +13,8 @@
 namespace trainer {
 namespace {
 
-// Whether this process is the one to print help and usage errors, which come before MPI is up: not one of mpirun's or
-// srun's other ranks.
+// Whether this process is the one to print help and usage errors, which come before MPI is up: not one of
+// mpirun's or srun's other ranks.
 bool SpeaksBeforeMpi() {
   for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID"}) {
     if (const char* rank = std::getenv(name); rank != nullptr) return std::atoi(rank) == 0;
@@ -62,19 +62,24 @@ int Main(int argc, char** argv) {
   bool print_config = false;
   app.add_option("--config", train.config, "the run's configuration: a path, or a name found in configs/");
   app.add_option("overrides", train.overrides, "configuration keys to override, as key=value");
-  app.add_flag("--print-config", print_config, "print the configuration with all values resolved, and do nothing");
+  app.add_flag("--print-config", print_config,
+               "print the configuration with all values resolved, and do nothing");
 
   EvaluateArguments evaluate;
-  auto* evaluate_command = app.add_subcommand("evaluate", "loss and accuracy of a checkpoint on a split, as one JSON line");
-  evaluate_command->add_option("--checkpoint", evaluate.checkpoint, "checkpoint folder, e.g. RUN/checkpoints/best")
+  auto* evaluate_command =
+      app.add_subcommand("evaluate", "loss and accuracy of a checkpoint on a split, as one JSON line");
+  evaluate_command
+      ->add_option("--checkpoint", evaluate.checkpoint, "checkpoint folder, e.g. RUN/checkpoints/best")
       ->required();
   evaluate_command->add_option("--data", evaluate.data, "the data set's folder")->required();
   evaluate_command->add_option("--split", evaluate.split, "which split")->capture_default_str();
-  evaluate_command->add_option("--frames", evaluate.frames, "only the first so many frames of each utterance; 0: all")
+  evaluate_command
+      ->add_option("--frames", evaluate.frames, "only the first so many frames of each utterance; 0: all")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   evaluate_command->add_option("--device", evaluate.device, "auto, cpu or cuda")->capture_default_str();
-  evaluate_command->add_option("--threads", evaluate.threads, "threads a rank; 0: this machine's cores over its ranks")
+  evaluate_command
+      ->add_option("--threads", evaluate.threads, "threads a rank; 0: this machine's cores over its ranks")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
 
@@ -96,7 +101,8 @@ int Main(int argc, char** argv) {
   }
 
   if (evaluate_command->parsed()) {
-    return RunOnAllRanks(argc, argv, [&](const auto& world, int* code) { return Evaluate(evaluate, world, code); });
+    return RunOnAllRanks(argc, argv,
+                         [&](const auto& world, int* code) { return Evaluate(evaluate, world, code); });
   }
   if (print_config) return PrintConfig(train);
   return RunOnAllRanks(argc, argv, [&](const auto& world, int* code) { return Train(train, world, code); });

@@ -18,7 +18,8 @@ absl::StatusOr<EvaluationFigures> Evaluate(const launcher::World& world, model::
     const auto speakers = (*batch)->speakers.to(device);
     const auto lengths = (*batch)->padded ? (*batch)->lengths.to(device) : torch::Tensor();
     const auto logits = model.Forward((*batch)->mels.to(device), lengths);
-    loss += -at::log_softmax(logits.to(torch::kFloat64), 1).gather(1, speakers.unsqueeze(1)).sum().item<double>();
+    loss +=
+        -at::log_softmax(logits.to(torch::kFloat64), 1).gather(1, speakers.unsqueeze(1)).sum().item<double>();
     correct += logits.argmax(1).eq(speakers).sum().item<double>();
     utterances += speakers.size(0);
   }

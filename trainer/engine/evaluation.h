@@ -16,8 +16,9 @@ struct EvaluationFigures {
   int64_t utterances = 0;
 };
 
-// Runs `model` in evaluation mode over what `loader` gives this rank and sums over the ranks. Collective: every rank
-// must call it. Leaves the model in evaluation mode. Errors: what the loader reports, on every rank alike.
+// Runs `model` in evaluation mode over what `loader` gives this rank and sums over the ranks. Collective:
+// every rank must call it. Leaves the model in evaluation mode. Errors: what the loader reports, on every
+// rank alike.
 absl::StatusOr<EvaluationFigures> Evaluate(const launcher::World& world, model::Classifier& model,
                                            torch::Device device, data::EvaluationLoader& loader);
 

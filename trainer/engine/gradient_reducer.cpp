@@ -6,8 +6,8 @@
 
 namespace trainer::engine {
 
-GradientReducer::GradientReducer(const optim::FlatParameters& parameters, launcher::Communicator& communicator,
-                                 const BucketOptions& options)
+GradientReducer::GradientReducer(const optim::FlatParameters& parameters,
+                                 launcher::Communicator& communicator, const BucketOptions& options)
     : communicator_(communicator) {
   const auto& slots = parameters.slots();
   const auto elements = [](double mib) { return static_cast<int64_t>(mib * 1024 * 1024 / sizeof(float)); };
@@ -16,8 +16,9 @@ GradientReducer::GradientReducer(const optim::FlatParameters& parameters, launch
   std::vector<size_t> bucket_of(slots.size());
   int64_t begin = 0;
   for (size_t i = 0; i < slots.size(); ++i) {
-    if (buckets_.empty() || slots[i].offset - begin >= elements(buckets_.size() == 1 ? options.first_bucket_mib
-                                                                                     : options.bucket_mib)) {
+    if (buckets_.empty() ||
+        slots[i].offset - begin >=
+            elements(buckets_.size() == 1 ? options.first_bucket_mib : options.bucket_mib)) {
       if (!buckets_.empty()) buckets_.back().slice = buffer.slice(0, begin, slots[i].offset);
       begin = slots[i].offset;
       buckets_.emplace_back();

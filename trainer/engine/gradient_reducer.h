@@ -17,11 +17,13 @@ struct BucketOptions {
 };
 
 // Note [Overlap]
-// A hook on each parameter's gradient accumulator counts its bucket down. When the buckets before it have been started
-// too (all ranks must start the same slices in the same order), a full bucket is all-reduced at once, and backward
-// goes on with the earlier layers. The last bucket takes the tail of the buffer along; see Note [Agreement].
+// A hook on each parameter's gradient accumulator counts its bucket down. When the buckets before it have
+// been started too (all ranks must start the same slices in the same order), a full bucket is all-reduced at
+// once, and backward goes on with the earlier layers. The last bucket takes the tail of the buffer along; see
+// Note [Agreement].
 //
-// Not thread-safe, but the hooks may run in autograd's device thread: backward() returns after the last of them.
+// Not thread-safe, but the hooks may run in autograd's device thread: backward() returns after the last of
+// them.
 class GradientReducer {
  public:
   // `parameters` and `communicator` must outlive the reducer.
@@ -29,12 +31,12 @@ class GradientReducer {
                   const BucketOptions& options);
   ~GradientReducer();
 
-  // Before the backward pass whose gradients complete the batch (the last micro-batch under accumulation): from now on
-  // full buckets are reduced.
+  // Before the backward pass whose gradients complete the batch (the last micro-batch under accumulation):
+  // from now on full buckets are reduced.
   void Arm();
 
-  // After that backward pass, or instead of it on a rank that has no gradients to give: starts what has not been
-  // started and waits as Communicator::WaitAll does.
+  // After that backward pass, or instead of it on a rank that has no gradients to give: starts what has not
+  // been started and waits as Communicator::WaitAll does.
   void Finish();
 
   int64_t buckets() const { return static_cast<int64_t>(buckets_.size()); }

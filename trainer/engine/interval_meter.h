@@ -11,15 +11,17 @@ namespace trainer::engine {
 // Seconds since it was made or restarted.
 class Stopwatch {
  public:
-  double Seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+  double Seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
   void Restart() { start_ = std::chrono::steady_clock::now(); }
 
  private:
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-// Means over the steps of an interval. The clock runs from Restart(); Exclude() takes out what is no step (a validation,
-// a checkpoint).
+// Means over the steps of an interval. The clock runs from Restart(); Exclude() takes out what is no step (a
+// validation, a checkpoint).
 struct IntervalMeter {
   int64_t steps = 0;
   double loss = 0, correct = 0;  // sums
@@ -33,7 +35,9 @@ struct IntervalMeter {
     correct += figures.correct;
     gradient_norm = figures.gradient_norm;
   }
-  double StepSeconds() const { return steps == 0 ? 0 : (clock.Seconds() - excluded_seconds) / static_cast<double>(steps); }
+  double StepSeconds() const {
+    return steps == 0 ? 0 : (clock.Seconds() - excluded_seconds) / static_cast<double>(steps);
+  }
   void Restart() { *this = IntervalMeter(); }
 };
 

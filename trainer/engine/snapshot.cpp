@@ -28,7 +28,8 @@ absl::Status CopyByName(const checkpoint::NamedTensors& tensors, const std::stri
   std::vector<std::pair<torch::Tensor, torch::Tensor>> copies;
   for (const auto& [name, tensor] : tensors) {
     const auto target = targets.find(name);
-    if (target == targets.end()) return AnotherModel(source, absl::StrCat("it has ", name, ", this one has not"));
+    if (target == targets.end())
+      return AnotherModel(source, absl::StrCat("it has ", name, ", this one has not"));
     if (target->second.sizes() != tensor.sizes()) {
       return AnotherModel(source, absl::StrCat(name, " is ", ShapeOf(tensor), " there and ",
                                                ShapeOf(target->second), " here"));
@@ -56,10 +57,14 @@ std::unordered_map<std::string, torch::Tensor> OptimizerTargets(TrainStep& step)
 
 checkpoint::Snapshot TakeSnapshot(TrainStep& step) {
   torch::NoGradGuard no_grad;
-  const auto copy = [](const torch::Tensor& t) { return t.detach().to(torch::kCPU, t.scalar_type(), false, true); };
+  const auto copy = [](const torch::Tensor& t) {
+    return t.detach().to(torch::kCPU, t.scalar_type(), false, true);
+  };
   checkpoint::Snapshot snapshot;
-  for (const auto& item : step.model().named_parameters()) snapshot.model.emplace_back(item.key(), copy(item.value()));
-  for (const auto& item : step.model().named_buffers()) snapshot.model.emplace_back(item.key(), copy(item.value()));
+  for (const auto& item : step.model().named_parameters())
+    snapshot.model.emplace_back(item.key(), copy(item.value()));
+  for (const auto& item : step.model().named_buffers())
+    snapshot.model.emplace_back(item.key(), copy(item.value()));
   for (const auto& slot : step.parameters().slots()) {
     snapshot.optimizer.emplace_back("exp_avg." + slot.name,
                                     copy(step.parameters().View(step.optimizer().exp_avg(), slot)));
@@ -80,7 +85,8 @@ absl::Status LoadModelTensors(const checkpoint::NamedTensors& tensors, const std
 absl::Status RestoreSnapshot(const checkpoint::Snapshot& snapshot, const std::string& source, int64_t updates,
                              TrainStep& step) {
   if (auto status = LoadModelTensors(snapshot.model, source, step.model()); !status.ok()) return status;
-  if (auto status = CopyByName(snapshot.optimizer, source, OptimizerTargets(step)); !status.ok()) return status;
+  if (auto status = CopyByName(snapshot.optimizer, source, OptimizerTargets(step)); !status.ok())
+    return status;
   step.optimizer().set_updates(updates);
   return absl::OkStatus();
 }

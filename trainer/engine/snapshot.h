@@ -9,16 +9,18 @@
 
 namespace trainer::engine {
 
-// The model's parameters and buffers by their state_dict names, and the optimizer's moments as "exp_avg.<name>" and
-// "exp_avg_sq.<name>"; copies on the CPU. Synchronises with the device. `state` is left empty.
+// The model's parameters and buffers by their state_dict names, and the optimizer's moments as
+// "exp_avg.<name>" and "exp_avg_sq.<name>"; copies on the CPU. Synchronises with the device. `state` is left
+// empty.
 checkpoint::Snapshot TakeSnapshot(TrainStep& step);
 
-// Writes the parameters and buffers in `tensors` into `model`. Names and shapes must be the very same: kInvalidArgument
-// names the first that differs, and `source`, where the tensors come from.
+// Writes the parameters and buffers in `tensors` into `model`. Names and shapes must be the very same:
+// kInvalidArgument names the first that differs, and `source`, where the tensors come from.
 absl::Status LoadModelTensors(const checkpoint::NamedTensors& tensors, const std::string& source,
                               torch::nn::Module& model);
 
-// The inverse of TakeSnapshot; `updates` is the number of updates done when it was taken. Errors as LoadModelTensors.
+// The inverse of TakeSnapshot; `updates` is the number of updates done when it was taken. Errors as
+// LoadModelTensors.
 absl::Status RestoreSnapshot(const checkpoint::Snapshot& snapshot, const std::string& source, int64_t updates,
                              TrainStep& step);
 

@@ -55,7 +55,8 @@ absl::StatusOr<RunEnd> TrainLoop::Run() {
 }
 
 absl::Status TrainLoop::SetUp() {
-  ASSIGN_OR_RETURN(device_, launcher::BindDevice(world_, {config_.train.device, static_cast<int>(config_.train.threads)}));
+  ASSIGN_OR_RETURN(
+      device_, launcher::BindDevice(world_, {config_.train.device, static_cast<int>(config_.train.threads)}));
 
   auto data = TrainingData::Open(config_, world_);
   RETURN_IF_ERROR(launcher::AgreeOn(world_, data.status()));
@@ -64,7 +65,8 @@ absl::Status TrainLoop::SetUp() {
 
   const auto& manifest = data_->dataset().manifest();
   torch::manual_seed(static_cast<uint64_t>(config_.run.seed));
-  auto model = model::MakeModel(config_.model, manifest.front_end.n_mels, static_cast<int64_t>(manifest.speakers.size()));
+  auto model = model::MakeModel(config_.model, manifest.front_end.n_mels,
+                                static_cast<int64_t>(manifest.speakers.size()));
   RETURN_IF_ERROR(launcher::AgreeOn(world_, InitialiseModel(*model)));
   model->to(device_);
 
@@ -80,9 +82,9 @@ absl::Status TrainLoop::SetUp() {
   telemetry::Info(absl::StrCat(kVersionLine, ": ", world_.size, " ranks on ", device_.str(), " (",
                                communicator_->name(), "), ", at::get_num_threads(), " threads each"));
   telemetry::Info(absl::StrCat("data ", config_.data.path, ": ", manifest.speakers.size(), " speakers, ",
-                               data_->train_utterances(), " training utterances (", data_->batches_per_epoch(),
-                               " batches of ", config_.train.global_batch, " an epoch), ", data_->valid_utterances(),
-                               " for validation"));
+                               data_->train_utterances(), " training utterances (",
+                               data_->batches_per_epoch(), " batches of ", config_.train.global_batch,
+                               " an epoch), ", data_->valid_utterances(), " for validation"));
   int64_t parameters = 0;
   for (const auto& slot : step_->parameters().slots()) parameters += slot.size;
   telemetry::Info(absl::StrCat("model ", config_.model.type, ": ", parameters, " parameters; run folder ",
@@ -99,14 +101,15 @@ absl::Status TrainLoop::PrepareRunFolder() {
   std::error_code error;
   fs::create_directories(config_.run.dir, error);
   if (error) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("cannot create run.dir ", config_.run.dir, ": ", error.message(), "; set run.dir to another folder"));
+    return absl::InvalidArgumentError(absl::StrCat("cannot create run.dir ", config_.run.dir, ": ",
+                                                   error.message(), "; set run.dir to another folder"));
   }
   if (config_.run.resume == "never") {
     ASSIGN_OR_RETURN(const auto steps, store_.Steps());
     if (!steps.empty()) {
-      return absl::InvalidArgumentError(absl::StrCat(config_.run.dir, " holds a run already (step ", steps.back(),
-                                                     "); set run.resume=auto to go on with it, or another run.dir"));
+      return absl::InvalidArgumentError(
+          absl::StrCat(config_.run.dir, " holds a run already (step ", steps.back(),
+                       "); set run.resume=auto to go on with it, or another run.dir"));
     }
   }
   RETURN_IF_ERROR(telemetry::AddLogFile((fs::path(config_.run.dir) / "train.log").string()));
@@ -124,9 +127,9 @@ absl::Status TrainLoop::CheckResumable(const nlohmann::json& state, const std::s
   const auto check = [&](const char* key, const nlohmann::json& mine) -> absl::Status {
     const auto theirs = state.value(key, nlohmann::json());
     if (theirs == mine) return absl::OkStatus();
-    return absl::InvalidArgumentError(absl::StrCat(
-        folder, " was made with ", key, " = ", theirs.dump(), ", this run has ", mine.dump(),
-        "; set it back to go on, or give this run another run.dir"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(folder, " was made with ", key, " = ", theirs.dump(), ", this run has ", mine.dump(),
+                     "; set it back to go on, or give this run another run.dir"));
   };
   RETURN_IF_ERROR(check("speakers", data_->dataset().manifest().speakers));
   RETURN_IF_ERROR(check("data_fingerprint", data_->Fingerprint()));
@@ -140,6 +143,7 @@ absl::Status TrainLoop::Resume() {
   nlohmann::json shared = {{"step", -1}};
   if (rank_zero()) {
     status = [&]() -> absl::Status {
+      RETURN_IF_ERROR(store_.FinishInterrupted());
       std::vector<std::string> warnings;
       auto latest = store_.LoadLatest(&warnings);
       for (const auto& warning : warnings) telemetry::Warn(warning);
@@ -173,7 +177,8 @@ absl::Status TrainLoop::Resume() {
   }
   steps_at_start_ = steps_done_;
   if (rank_zero()) {
-    auto metrics = telemetry::MetricsFile::Open((fs::path(config_.run.dir) / "metrics.jsonl").string(), steps_done_);
+    auto metrics =
+        telemetry::MetricsFile::Open((fs::path(config_.run.dir) / "metrics.jsonl").string(), steps_done_);
     status = metrics.status();
     if (metrics.ok()) metrics_.emplace(*std::move(metrics));
   }
@@ -183,7 +188,8 @@ absl::Status TrainLoop::Resume() {
 absl::StatusOr<RunEnd> TrainLoop::Loop() {
   const int64_t total = config_.schedule.total_steps;
   if (steps_done_ >= total) {
-    telemetry::Info(absl::StrCat("all ", total, " steps are done already; set schedule.total_steps higher to train on, "
+    telemetry::Info(absl::StrCat("all ", total,
+                                 " steps are done already; set schedule.total_steps higher to train on, "
                                  "or another run.dir to start anew"));
     return RunEnd::kFinished;
   }
@@ -193,10 +199,12 @@ absl::StatusOr<RunEnd> TrainLoop::Loop() {
   while (steps_done_ < total) {
     RETURN_IF_ERROR(RunStep(*loader));
     const bool last = steps_done_ == total;
-    const bool validate = data_->has_validation() && (steps_done_ % config_.train.validate_every == 0 || last);
-    const bool save = steps_done_ % config_.checkpoint.every == 0 || last;
-    const bool log = steps_done_ % config_.train.log_every == 0 || last;
-    // Before anything is kept, all figures must be in: a checkpoint never holds the parameters of a diverged step.
+    const auto due = [&](int64_t every) { return last || (every > 0 && steps_done_ % every == 0); };
+    const bool validate = data_->has_validation() && due(config_.train.validate_every);
+    const bool save = due(config_.checkpoint.every);
+    const bool log = due(config_.train.log_every);
+    // Before anything is kept, all figures must be in: a checkpoint never holds the parameters of a diverged
+    // step.
     RETURN_IF_ERROR(TakeFigures(/*flush=*/validate || save || log));
     if (log && !validate) Log(nullptr);
     if (validate) RETURN_IF_ERROR(Validate());
@@ -205,13 +213,14 @@ absl::StatusOr<RunEnd> TrainLoop::Loop() {
       if (saved_step_ != steps_done_) RETURN_IF_ERROR(Save(/*is_best=*/!data_->has_validation()));
     }
     if (stop_agreed_ && !last) {
-      telemetry::Info(absl::StrCat("stopped on request at step ", steps_done_, ", which is saved in ", store_.folder(),
-                                   "; run the same command again to go on"));
+      telemetry::Info(absl::StrCat("stopped on request at step ", steps_done_, ", which is saved in ",
+                                   store_.folder(), "; run the same command again to go on"));
       return RunEnd::kStopped;
     }
   }
-  telemetry::Info(absl::StrCat("finished ", total, " steps in ", telemetry::FormatDuration(run_clock_.Seconds()),
-                               "; results in ", config_.run.dir));
+  telemetry::Info(absl::StrCat("finished ", total, " steps in ",
+                               telemetry::FormatDuration(run_clock_.Seconds()), "; results in ",
+                               config_.run.dir));
   return RunEnd::kFinished;
 }
 
@@ -243,11 +252,13 @@ absl::Status TrainLoop::TakeFigures(bool flush) {
     // A failure somewhere is known to all by now, its cause only where it happened: agree on the words.
     if (figures->failed) return launcher::AgreeOn(world_, data_error_);
     if (!std::isfinite(figures->loss) || !std::isfinite(figures->gradient_norm)) {
-      return absl::AbortedError(absl::StrFormat(
-          "step %d: the loss is %g and the gradient norm %g, so the run has diverged; the last checkpoint is %s. Lower "
-          "optimizer.lr, lengthen schedule.warmup_steps or set optimizer.clip_norm (1.0, say), then run it again",
-          figures_taken_, figures->loss, figures->gradient_norm,
-          saved_step_ < 0 ? "none yet" : absl::StrCat("of step ", saved_step_)));
+      return absl::AbortedError(
+          absl::StrFormat("step %d: the loss is %g and the gradient norm %g, so the run has diverged; the "
+                          "last checkpoint is %s. Lower "
+                          "optimizer.lr, lengthen schedule.warmup_steps or set optimizer.clip_norm (1.0, "
+                          "say), then run it again",
+                          figures_taken_, figures->loss, figures->gradient_norm,
+                          saved_step_ < 0 ? "none yet" : absl::StrCat("of step ", saved_step_)));
     }
   }
   return absl::OkStatus();
@@ -257,7 +268,8 @@ absl::Status TrainLoop::Validate() {
   const Stopwatch clock;
   const uint64_t hash = step_->parameters().Hash();
   if (!launcher::AllEqual(hash)) {
-    return absl::InternalError(absl::StrCat("step ", steps_done_, ": the ranks' parameters differ, although every rank "
+    return absl::InternalError(absl::StrCat("step ", steps_done_,
+                                            ": the ranks' parameters differ, although every rank "
                                             "made the same updates; check memory and network of the hosts"));
   }
   ASSIGN_OR_RETURN(const auto loader, data_->MakeValidationLoader(device_.is_cuda()));
@@ -310,11 +322,14 @@ void TrainLoop::Log(const EvaluationFigures* validation) {
     const double accuracy = meter_.correct / steps / utterances;
     const double rate = schedule_.LearningRate(steps_done_ - 1);
     std::string line = absl::StrFormat(
-        "step %d/%d  loss %.4f  acc %.2f%%  lr %.2e  |g| %.3g  %.1f ms/step  %.0f utt/s  wait %.1f%%  comm %.1f%%  "
+        "step %d/%d  loss %.4f  acc %.2f%%  lr %.2e  |g| %.3g  %.1f ms/step  %.0f utt/s  wait %.1f%%  comm "
+        "%.1f%%  "
         "left %s",
         steps_done_, config_.schedule.total_steps, loss, 100 * accuracy, rate, meter_.gradient_norm,
-        1e3 * step_seconds, utterances / step_seconds, 100 * wait / step_seconds, 100 * exposed / step_seconds,
-        telemetry::FormatDuration(step_seconds * static_cast<double>(config_.schedule.total_steps - steps_done_)));
+        1e3 * step_seconds, utterances / step_seconds, 100 * wait / step_seconds,
+        100 * exposed / step_seconds,
+        telemetry::FormatDuration(step_seconds *
+                                  static_cast<double>(config_.schedule.total_steps - steps_done_)));
     nlohmann::ordered_json json = {
         {"step", steps_done_},
         {"epoch", (steps_done_ - 1) / data_->batches_per_epoch()},
@@ -328,7 +343,8 @@ void TrainLoop::Log(const EvaluationFigures* validation) {
         {"utterances_per_second", utterances / step_seconds},
     };
     if (validation != nullptr) {
-      absl::StrAppendFormat(&line, "  valid loss %.4f acc %.2f%%", validation->loss, 100 * validation->accuracy);
+      absl::StrAppendFormat(&line, "  valid loss %.4f acc %.2f%%", validation->loss,
+                            100 * validation->accuracy);
       json["valid_loss"] = validation->loss;
       json["valid_accuracy"] = validation->accuracy;
     }
@@ -354,7 +370,9 @@ absl::Status TrainLoop::WriteSummary(const std::string& end) {
     summary["valid_loss"] = validation_->loss;
     summary["valid_accuracy"] = validation_->accuracy;
   }
-  if (best_) summary["best"] = {{"step", best_->step}, {"valid_accuracy", best_->accuracy}, {"valid_loss", best_->loss}};
+  if (best_)
+    summary["best"] = {
+        {"step", best_->step}, {"valid_accuracy", best_->accuracy}, {"valid_loss", best_->loss}};
   return WriteTextFile(fs::path(config_.run.dir) / "summary.json", summary.dump(2) + "\n");
 }
 

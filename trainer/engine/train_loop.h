@@ -29,16 +29,16 @@ enum class RunEnd {
   kStopped,   // on request, after saving: start it again to go on
 };
 
-// Every method is collective and fails on all ranks alike (see Note [Agreement]); what rank 0 alone does, it shares the
-// outcome of. One thread, besides the loader's and the communicator's.
+// Every method is collective and fails on all ranks alike (see Note [Agreement]); what rank 0 alone does, it
+// shares the outcome of. One thread, besides the loader's and the communicator's.
 class TrainLoop {
  public:
   // `config` is valid and has a data.path. `stop` must outlive the loop.
   TrainLoop(config::Config config, launcher::World world, const launcher::StopSignals& stop);
   ~TrainLoop();
 
-  // Trains to the end or to a stop. Errors: kInvalidArgument, kNotFound, kDataLoss for what the user gave (data, config,
-  // checkpoints), kResourceExhausted for a full disk, kAborted for a run that diverged.
+  // Trains to the end or to a stop. Errors: kInvalidArgument, kNotFound, kDataLoss for what the user gave
+  // (data, config, checkpoints), kResourceExhausted for a full disk, kAborted for a run that diverged.
   absl::StatusOr<RunEnd> Run();
 
  private:
@@ -79,7 +79,7 @@ class TrainLoop {
   bool stop_agreed_ = false;
   std::optional<Best> best_;
   std::optional<EvaluationFigures> validation_;  // the latest
-  absl::Status data_error_;  // this rank's own
+  absl::Status data_error_;                      // this rank's own
   IntervalMeter meter_;
   Stopwatch run_clock_;
 };

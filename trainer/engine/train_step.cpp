@@ -31,7 +31,8 @@ void TrainStep::Begin(int64_t step) {
   model_->train();
   auto buffer = parameters_.gradients_and_tail();
   buffer.zero_();
-  data::RandomStream seeds(options_.seed, kDropout, static_cast<uint64_t>(rank_), static_cast<uint64_t>(step));
+  data::RandomStream seeds(options_.seed, kDropout, static_cast<uint64_t>(rank_),
+                           static_cast<uint64_t>(step));
   torch::manual_seed(seeds.Next64());
 }
 
@@ -42,9 +43,10 @@ void TrainStep::AddMicroBatch(const data::Batch& batch, bool last) {
   const auto lengths = batch.padded ? to_device(batch.lengths) : torch::Tensor();
   if (!device_.is_cpu()) copied_ = RecordEvent(device_);
   const auto logits = model_->Forward(mels, lengths);
-  const auto loss = torch::nn::functional::cross_entropy(
-                        logits, speakers, torch::nn::functional::CrossEntropyFuncOptions().reduction(torch::kSum)) /
-                    static_cast<double>(options_.global_batch);
+  const auto loss =
+      torch::nn::functional::cross_entropy(
+          logits, speakers, torch::nn::functional::CrossEntropyFuncOptions().reduction(torch::kSum)) /
+      static_cast<double>(options_.global_batch);
   {
     torch::NoGradGuard no_grad;
     parameters_.tail()[kLossSum].add_(loss.detach());

@@ -26,8 +26,8 @@ struct TrainStepOptions {
 
 // Owns the flat parameters, the optimizer and the reducer of a model that is on its final device. One thread.
 //
-// A step is: Begin; AddMicroBatch once for each micro-batch; Finish. On a CUDA device all of it is queued and nothing
-// waits for the device; the figures of a step then arrive one step late, see TakeFigures.
+// A step is: Begin; AddMicroBatch once for each micro-batch; Finish. On a CUDA device all of it is queued and
+// nothing waits for the device; the figures of a step then arrive one step late, see TakeFigures.
 class TrainStep {
  public:
   TrainStep(std::shared_ptr<model::Classifier> model, launcher::Communicator& communicator, int rank,
@@ -36,22 +36,25 @@ class TrainStep {
   // Starts the update number `step` (from 0): zeroes the gradients and seeds dropout by (seed, step, rank).
   void Begin(int64_t step);
 
-  // Forward and backward of one micro-batch. `last`: the batch is complete with it, its gradients may be reduced.
+  // Forward and backward of one micro-batch. `last`: the batch is complete with it, its gradients may be
+  // reduced.
   void AddMicroBatch(const data::Batch& batch, bool last);
 
-  // Returns once no copy to the device still reads the batch of the last AddMicroBatch, so that the loader may reuse it.
+  // Returns once no copy to the device still reads the batch of the last AddMicroBatch, so that the loader
+  // may reuse it.
   void WaitForCopies();
 
-  // Votes, instead of a micro-batch or beside it, that all ranks stop (on request) or give up (this rank failed).
+  // Votes, instead of a micro-batch or beside it, that all ranks stop (on request) or give up (this rank
+  // failed).
   void VoteStop();
   void VoteFailed();
 
   // Waits for the reductions and updates the parameters with `learning_rate`.
   void Finish(double learning_rate);
 
-  // The figures of the oldest finished step not yet taken. On the CPU that is the step just finished. On CUDA it is
-  // the one before, so that the device never idles, unless `flush` asks to wait for all. Nothing: none is ready.
-  // All ranks get the same figures from the same calls.
+  // The figures of the oldest finished step not yet taken. On the CPU that is the step just finished. On CUDA
+  // it is the one before, so that the device never idles, unless `flush` asks to wait for all. Nothing: none
+  // is ready. All ranks get the same figures from the same calls.
   std::optional<StepFigures> TakeFigures(bool flush);
 
   model::Classifier& model() { return *model_; }
@@ -60,7 +63,7 @@ class TrainStep {
 
  private:
   struct Pending {
-    torch::Tensor host;  // (kTailSize + 1): the tail, then the gradient norm
+    torch::Tensor host;                 // (kTailSize + 1): the tail, then the gradient norm
     std::optional<torch::Event> ready;  // CUDA: host is filled
   };
 

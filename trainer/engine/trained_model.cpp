@@ -13,7 +13,8 @@ absl::StatusOr<TrainedModel> LoadTrainedModel(const std::string& folder) {
   ASSIGN_OR_RETURN(const auto snapshot, checkpoint::CheckpointStore::Load(folder, /*with_optimizer=*/false));
   const auto& state = snapshot.state;
   const auto lacks = [&](const std::string& what) {
-    return absl::DataLossError(absl::StrCat(folder, "/state.json: ", what, "; use another checkpoint of the run"));
+    return absl::DataLossError(
+        absl::StrCat(folder, "/state.json: ", what, "; use another checkpoint of the run"));
   };
   if (!state.contains("speakers") || !state["speakers"].is_array()) return lacks("no speakers");
   TrainedModel trained;
@@ -26,7 +27,8 @@ absl::StatusOr<TrainedModel> LoadTrainedModel(const std::string& folder) {
   ASSIGN_OR_RETURN(trained.front_end, data::FrontEndFromJson(state["front_end"]));
   if (!state.contains("config")) return lacks("no config");
   ASSIGN_OR_RETURN(const auto config, config::FromJson(state["config"], folder + "/state.json"));
-  trained.model = model::MakeModel(config.model, trained.front_end.n_mels, static_cast<int64_t>(trained.speakers.size()));
+  trained.model =
+      model::MakeModel(config.model, trained.front_end.n_mels, static_cast<int64_t>(trained.speakers.size()));
   RETURN_IF_ERROR(LoadModelTensors(snapshot.model, folder, *trained.model));
   trained.model->eval();
   trained.step = state.value("step", int64_t{0});

@@ -10,8 +10,8 @@
 namespace trainer::engine {
 namespace {
 
-// Evaluation pads utterances of like length to one batch of at most so many frames; 16,384 frames of activations are
-// what a training batch of 128 crops of 128 frames takes.
+// Evaluation pads utterances of like length to one batch of at most so many frames; 16,384 frames of
+// activations are what a training batch of 128 crops of 128 frames takes.
 constexpr int64_t kEvaluationBatchFrames = 16384;
 
 absl::Status CheckSpeakersHaveUtterances(const data::Dataset& dataset, const std::vector<int64_t>& train,
@@ -19,8 +19,10 @@ absl::Status CheckSpeakersHaveUtterances(const data::Dataset& dataset, const std
   const auto where = absl::StrCat(config.data.path, ": split '", config.data.train_split, "'");
   for (const int64_t utterance : train) {
     if (dataset.speaker(utterance) < 0) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          where, " has utterances without a speaker; set data.train_split to a labelled split (`mels info` lists them)"));
+      return absl::InvalidArgumentError(
+          absl::StrCat(where,
+                       " has utterances without a speaker; set data.train_split to a labelled split (`mels "
+                       "info` lists them)"));
     }
   }
   const auto counts = dataset.CountBySpeaker(train);
@@ -28,8 +30,8 @@ absl::Status CheckSpeakersHaveUtterances(const data::Dataset& dataset, const std
   if (empty != counts.end()) {
     const auto& speakers = dataset.manifest().speakers;
     return absl::InvalidArgumentError(absl::StrCat(
-        where, " has no utterance of speaker '", speakers[static_cast<size_t>(empty - counts.begin())], "' (nor of ",
-        std::count(counts.begin(), counts.end(), 0) - 1, " others of the ", speakers.size(),
+        where, " has no utterance of speaker '", speakers[static_cast<size_t>(empty - counts.begin())],
+        "' (nor of ", std::count(counts.begin(), counts.end(), 0) - 1, " others of the ", speakers.size(),
         "); divide the data set again with `mels split`, or leave those speakers out"));
   }
   return absl::OkStatus();
@@ -51,9 +53,9 @@ absl::Status CheckBatch(const config::Config& config, const launcher::World& wor
         "; set train.global_batch to a multiple of ", parts, " or start another number of ranks"));
   }
   if (utterances < config.train.global_batch) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        config.data.path, ": split '", config.data.train_split, "' has ", utterances,
-        " utterances, fewer than one batch; set train.global_batch to at most that"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(config.data.path, ": split '", config.data.train_split, "' has ", utterances,
+                     " utterances, fewer than one batch; set train.global_batch to at most that"));
   }
   return absl::OkStatus();
 }
@@ -83,7 +85,8 @@ absl::StatusOr<std::unique_ptr<data::EvaluationLoader>> MakeEvaluationLoader(
   options.world_size = world.size;
   options.pinned = pinned;
   options.class_of_speaker = std::move(class_of_speaker);
-  return std::make_unique<data::EvaluationLoader>(std::move(dataset), std::move(utterances), std::move(options));
+  return std::make_unique<data::EvaluationLoader>(std::move(dataset), std::move(utterances),
+                                                  std::move(options));
 }
 
 absl::StatusOr<TrainingData> TrainingData::Open(const config::Config& config, const launcher::World& world) {
@@ -97,10 +100,13 @@ absl::StatusOr<TrainingData> TrainingData::Open(const config::Config& config, co
 
   auto train = result.dataset_->Split(config.data.train_split);
   if (!train.ok()) return train.status();
-  if (auto status = CheckSpeakersHaveUtterances(*result.dataset_, *train, config); !status.ok()) return status;
-  if (auto status = CheckBatch(config, world, static_cast<int64_t>(train->size())); !status.ok()) return status;
+  if (auto status = CheckSpeakersHaveUtterances(*result.dataset_, *train, config); !status.ok())
+    return status;
+  if (auto status = CheckBatch(config, world, static_cast<int64_t>(train->size())); !status.ok())
+    return status;
   result.fingerprint_ = FingerprintOf(manifest, config.data.train_split);
-  result.sampler_.emplace(*std::move(train), static_cast<uint64_t>(config.run.seed), config.train.global_batch);
+  result.sampler_.emplace(*std::move(train), static_cast<uint64_t>(config.run.seed),
+                          config.train.global_batch);
 
   // A data set without the validation split is fine: then there is no validation.
   if (auto valid = result.dataset_->Split(config.data.valid_split); valid.ok()) {
@@ -110,7 +116,8 @@ absl::StatusOr<TrainingData> TrainingData::Open(const config::Config& config, co
   return result;
 }
 
-absl::StatusOr<std::unique_ptr<data::TrainLoader>> TrainingData::MakeTrainLoader(int64_t first_batch, bool pinned) const {
+absl::StatusOr<std::unique_ptr<data::TrainLoader>> TrainingData::MakeTrainLoader(int64_t first_batch,
+                                                                                 bool pinned) const {
   data::TrainLoader::Options options;
   options.crop_frames = config_.data.crop_frames;
   options.rank = world_.rank;
@@ -122,7 +129,8 @@ absl::StatusOr<std::unique_ptr<data::TrainLoader>> TrainingData::MakeTrainLoader
   return std::make_unique<data::TrainLoader>(dataset_, *sampler_, std::move(options), first_batch);
 }
 
-absl::StatusOr<std::unique_ptr<data::EvaluationLoader>> TrainingData::MakeValidationLoader(bool pinned) const {
+absl::StatusOr<std::unique_ptr<data::EvaluationLoader>> TrainingData::MakeValidationLoader(
+    bool pinned) const {
   return MakeEvaluationLoader(dataset_, valid_, /*class_of_speaker=*/{}, world_, /*crop_frames=*/0, pinned);
 }
 

@@ -20,14 +20,17 @@ std::vector<int64_t> MatchSpeakers(const std::vector<std::string>& data_speakers
                                    const std::vector<std::string>& class_names);
 
 // A loader of this rank's part of `utterances`. `crop_frames`: only the first so many frames of each; 0: all.
-absl::StatusOr<std::unique_ptr<data::EvaluationLoader>> MakeEvaluationLoader(std::shared_ptr<const data::Dataset> dataset,
-    std::vector<int64_t> utterances,
-    std::vector<int64_t> class_of_speaker, const launcher::World& world, int64_t crop_frames, bool pinned);
+std::unique_ptr<data::EvaluationLoader> MakeEvaluationLoader(std::shared_ptr<const data::Dataset> dataset,
+                                                             std::vector<int64_t> utterances,
+                                                             std::vector<int64_t> class_of_speaker,
+                                                             const launcher::World& world,
+                                                             int64_t crop_frames, bool pinned);
 
 class TrainingData {
  public:
-  // Opens config.data.path on this rank and checks what can be checked before the first step: the splits, that every
-  // speaker has utterances to train on, that the batch fits the ranks and the data. Not collective.
+  // Opens config.data.path on this rank and checks what can be checked before the first step: the splits,
+  // that every speaker has utterances to train on, that the batch fits the ranks and the data. Not
+  // collective.
   static absl::StatusOr<TrainingData> Open(const config::Config& config, const launcher::World& world);
 
   const data::Dataset& dataset() const { return *dataset_; }
@@ -36,12 +39,13 @@ class TrainingData {
   int64_t train_utterances() const { return static_cast<int64_t>(sampler_->utterances().size()); }
   int64_t valid_utterances() const { return static_cast<int64_t>(valid_.size()); }
 
-  // Differs where another order of utterances would be drawn: of the shards' checksums and the training split.
+  // Differs where another order of utterances would be drawn: of the shards' checksums and the training
+  // split.
   std::string Fingerprint() const { return fingerprint_; }
 
   // From global batch number `first_batch` (counted from the start of epoch 0) on.
-  absl::StatusOr<std::unique_ptr<data::TrainLoader>> MakeTrainLoader(int64_t first_batch, bool pinned) const;
-  absl::StatusOr<std::unique_ptr<data::EvaluationLoader>> MakeValidationLoader(bool pinned) const;
+  std::unique_ptr<data::TrainLoader> MakeTrainLoader(int64_t first_batch, bool pinned) const;
+  std::unique_ptr<data::EvaluationLoader> MakeValidationLoader(bool pinned) const;
 
  private:
   TrainingData() = default;

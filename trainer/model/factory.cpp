@@ -6,7 +6,8 @@
 
 namespace trainer::model {
 
-std::shared_ptr<Classifier> MakeModel(const config::Config::Model& config, int64_t n_mels, int64_t n_speakers) {
+std::shared_ptr<Classifier> MakeModel(const config::Config::Model& config, int64_t n_mels,
+                                      int64_t n_speakers) {
   if (config.type == "transformer") {
     return std::make_shared<Transformer>(TransformerOptions{
         .n_mels = n_mels,

@@ -1,7 +1,8 @@
 // torch.nn.TransformerEncoderLayer (post-norm), batch first, on at::scaled_dot_product_attention.
 //
-// LibTorch's own C++ module is not used: it multiplies query and key by hand, which keeps the (T, T) scores of every
-// head in memory and is slower. Parameter names, order of construction and initial values are PyTorch's.
+// LibTorch's own C++ module is not used: it multiplies query and key by hand, which keeps the (T, T) scores
+// of every head in memory and is slower. Parameter names, order of construction and initial values are
+// PyTorch's.
 #pragma once
 
 #include <torch/torch.h>
@@ -18,8 +19,8 @@ struct TransformerEncoderLayerOptions {
   std::string activation;  // relu | gelu
 };
 
-// Multi-head self-attention with torch.nn.MultiheadAttention's parameters: in_proj_weight (3D, D), in_proj_bias (3D),
-// out_proj.weight (D, D), out_proj.bias (D).
+// Multi-head self-attention with torch.nn.MultiheadAttention's parameters: in_proj_weight (3D, D),
+// in_proj_bias (3D), out_proj.weight (D, D), out_proj.bias (D).
 class SelfAttention : public torch::nn::Module {
  public:
   SelfAttention(int64_t d_model, int64_t heads, double dropout);

@@ -15,8 +15,9 @@ torch::Tensor AdamW::Step(double learning_rate) {
   auto norm = at::linalg_vector_norm(gradients);
   if (options_.clip_norm > 0) gradients.mul_((options_.clip_norm / (norm + 1e-6)).clamp_max(1.0));
   updates_.add_(1);
-  at::_fused_adamw_({parameters_.values()}, {gradients}, {exp_avg_}, {exp_avg_sq_}, {}, {updates_}, learning_rate,
-                    options_.beta1, options_.beta2, options_.weight_decay, options_.eps, /*amsgrad=*/false,
+  at::_fused_adamw_({parameters_.values()}, {gradients}, {exp_avg_}, {exp_avg_sq_}, {}, {updates_},
+                    learning_rate, options_.beta1, options_.beta2, options_.weight_decay, options_.eps,
+                    /*amsgrad=*/false,
                     /*maximize=*/false);
   return norm;
 }

@@ -12,14 +12,15 @@ struct AdamWOptions {
   double clip_norm = 0;  // the largest global gradient norm; 0: no clipping
 };
 
-// torch.optim.AdamW with its defaults (decoupled weight decay on every parameter). All work is queued on the current
-// stream; nothing synchronises.
+// torch.optim.AdamW with its defaults (decoupled weight decay on every parameter). All work is queued on the
+// current stream; nothing synchronises.
 class AdamW {
  public:
   AdamW(const FlatParameters& parameters, const AdamWOptions& options);
 
-  // One update with the gradients as they stand. Clips them first if asked to, as torch.nn.utils.clip_grad_norm_ does.
-  // Returns the global gradient norm before clipping, a scalar tensor on the device.
+  // One update with the gradients as they stand. Clips them first if asked to, as
+  // torch.nn.utils.clip_grad_norm_ does. Returns the global gradient norm before clipping, a scalar tensor on
+  // the device.
   torch::Tensor Step(double learning_rate);
 
   // The state to save: both moments (P), and the number of updates done.

@@ -11,7 +11,8 @@ struct Schedule {
   int64_t total_steps;
   double cycles;  // 0.5: half a cosine, down to zero
 
-  // The learning rate of the update number `step`, counted from 0 (so with warm-up the first update has rate 0).
+  // The learning rate of the update number `step`, counted from 0 (so with warm-up the first update has rate
+  // 0).
   //   below warm-up:  lr * step / max(1, warmup)
   //   then:           lr * max(0, (1 + cos(2 pi cycles progress)) / 2),
   //                   progress = (step - warmup) / max(1, total - warmup)

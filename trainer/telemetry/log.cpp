@@ -1,7 +1,7 @@
 #include "trainer/telemetry/log.h"
 
 #include <spdlog/sinks/basic_file_sink.h>
-#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
 #include <memory>
@@ -15,12 +15,12 @@ namespace trainer::telemetry {
 void StartLog(int rank, const std::string& host) {
   std::shared_ptr<spdlog::logger> logger;
   if (rank == 0) {
-    auto sink = std::make_shared<spdlog::sinks::stdout_color_sink_mt>();
-    sink->set_pattern("%H:%M:%S %^%v%$");
+    auto sink = std::make_shared<spdlog::sinks::stdout_sink_mt>();
+    sink->set_pattern("%H:%M:%S %v");
     logger = std::make_shared<spdlog::logger>("trainer", std::move(sink));
   } else {
-    auto sink = std::make_shared<spdlog::sinks::stderr_color_sink_mt>();
-    sink->set_pattern(absl::StrCat("%H:%M:%S %^rank ", rank, " on ", host, ": %v%$"));
+    auto sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
+    sink->set_pattern(absl::StrCat("%H:%M:%S rank ", rank, " on ", host, ": %v"));
     logger = std::make_shared<spdlog::logger>("trainer", std::move(sink));
     logger->set_level(spdlog::level::warn);
   }

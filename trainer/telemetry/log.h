@@ -7,8 +7,8 @@
 
 namespace trainer::telemetry {
 
-// Sets up this process' log: information goes to rank 0's standard output, warnings of the other ranks to standard
-// error, marked with rank and host. Call once, before the others below.
+// Sets up this process' log: information goes to rank 0's standard output, warnings of the other ranks to
+// standard error, marked with rank and host. Call once, before the others below.
 void StartLog(int rank, const std::string& host);
 
 // From now on rank 0 also appends to `path`; nothing on other ranks. Errors: the file cannot be opened.

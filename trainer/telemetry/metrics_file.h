@@ -14,9 +14,9 @@ namespace trainer::telemetry {
 // Written by rank 0, one thread.
 class MetricsFile {
  public:
-  // Opens `path` for appending. Lines of steps beyond `last_step`, which a run that goes on from there will write
-  // again, and a torn last line are dropped first (through a temporary file and a rename). Errors: what the file
-  // system says, with the path.
+  // Opens `path` for appending. Lines of steps beyond `last_step`, which a run that goes on from there will
+  // write again, and a torn last line are dropped first (through a temporary file and a rename). Errors: what
+  // the file system says, with the path.
   static absl::StatusOr<MetricsFile> Open(const std::string& path, int64_t last_step);
 
   // Appends one line and flushes it. Errors: a full disk and the like, with the path.

@@ -1,8 +1,9 @@
-// dump_model SEED N_MELS N_SPEAKERS INPUT OUTPUT [model.key=value ...]: what parity.py compares with Python torch.
+// dump_model SEED N_MELS N_SPEAKERS INPUT OUTPUT [model.key=value ...]: what parity.py compares with Python
+// torch.
 //
 // INPUT (safetensors): mels (B, T, n_mels), speakers (B) and, where utterances are padded, lengths (B).
-// OUTPUT: w.<name> initial parameters, logits (B, n_speakers) in evaluation mode, g.<name> gradients of the mean cross
-// entropy in training mode (run it with model.dropout=0).
+// OUTPUT: w.<name> initial parameters, logits (B, n_speakers) in evaluation mode, g.<name> gradients of the
+// mean cross entropy in training mode (run it with model.dropout=0).
 #include <torch/torch.h>
 
 #include <cstdio>
@@ -30,8 +31,8 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: dump_model SEED N_MELS N_SPEAKERS INPUT OUTPUT [model.key=value ...]\n");
     return 2;
   }
-  const auto config =
-      OrDie(trainer::config::ParseConfig("{}", "dump_model.yaml", std::vector<std::string>(argv + 6, argv + argc)));
+  const auto config = OrDie(
+      trainer::config::ParseConfig("{}", "dump_model.yaml", std::vector<std::string>(argv + 6, argv + argc)));
   torch::manual_seed(static_cast<uint64_t>(std::atoll(argv[1])));
   const auto model = trainer::model::MakeModel(config.model, std::atoll(argv[2]), std::atoll(argv[3]));
 
@@ -44,7 +45,8 @@ int main(int argc, char** argv) {
   }
 
   trainer::checkpoint::NamedTensors output;
-  for (const auto& item : model->named_parameters()) output.emplace_back("w." + item.key(), item.value().detach().clone());
+  for (const auto& item : model->named_parameters())
+    output.emplace_back("w." + item.key(), item.value().detach().clone());
   model->eval();
   {
     torch::NoGradGuard no_grad;
@@ -52,7 +54,8 @@ int main(int argc, char** argv) {
   }
   model->train();
   torch::nn::functional::cross_entropy(model->Forward(mels, lengths), speakers).backward();
-  for (const auto& item : model->named_parameters()) output.emplace_back("g." + item.key(), item.value().grad());
+  for (const auto& item : model->named_parameters())
+    output.emplace_back("g." + item.key(), item.value().grad());
   const auto status = trainer::checkpoint::WriteSafetensors(argv[5], output);
   if (!status.ok()) std::fprintf(stderr, "dump_model: %s\n", std::string(status.message()).c_str());
   return status.ok() ? 0 : 1;

@@ -19,7 +19,9 @@ Config Medium() {
   return config;
 }
 
-double MaxDifference(const torch::Tensor& a, const torch::Tensor& b) { return (a - b).abs().max().item<double>(); }
+double MaxDifference(const torch::Tensor& a, const torch::Tensor& b) {
+  return (a - b).abs().max().item<double>();
+}
 
 TEST(Masking, MeanOverTimeIgnoresPadding) {
   auto x = torch::tensor({{{1.0, 2.0}, {3.0, 6.0}, {100.0, 100.0}}, {{1.0, 1.0}, {2.0, 2.0}, {3.0, 3.0}}});

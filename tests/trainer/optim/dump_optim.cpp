@@ -1,7 +1,8 @@
 // What parity.py compares with torch.optim and LambdaLR.
 //
 //   dump_optim schedule LR WARMUP TOTAL CYCLES STEPS...      prints the learning rate of each step, exactly
-//   dump_optim adamw CLIP INPUT OUTPUT LR...                 one update a given LR with the gradients g.<update>.<name>
+//   dump_optim adamw CLIP INPUT OUTPUT LR...                 one update a given LR with the gradients
+//   g.<update>.<name>
 #include <torch/torch.h>
 
 #include <cstdio>

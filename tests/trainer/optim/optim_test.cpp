@@ -37,7 +37,8 @@ TEST(FlatParameters, BackwardAccumulatesIntoTheBuffer) {
   TwoLayers module, plain;
   {
     torch::NoGradGuard no_grad;
-    for (size_t i = 0; i < module.parameters().size(); ++i) plain.parameters()[i].copy_(module.parameters()[i]);
+    for (size_t i = 0; i < module.parameters().size(); ++i)
+      plain.parameters()[i].copy_(module.parameters()[i]);
   }
   const FlatParameters flat(module, 4);
   const auto x = torch::randn({4, 3});

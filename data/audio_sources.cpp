@@ -44,7 +44,8 @@ absl::StatusOr<std::vector<fs::path>> RecordingsBelow(const fs::path& folder) {
     } else if (!is_folder && HasAudioExtension(walk->path().string())) {
       found.push_back(walk->path());
     }
-    // Deeper than real trees are, and less deep than the 40 links after which the kernel pretends there is nothing.
+    // Deeper than real trees are, and less deep than the 40 links after which the kernel pretends there is
+    // nothing.
     if (walk.depth() > 32) {
       return absl::InvalidArgumentError(
           absl::StrCat(folder.string(), ": nested too deeply; does a link in it lead back up?"));

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "data/audio_reader.h"
@@ -27,6 +28,26 @@ constexpr char kTrain[] = "train";
 
 absl::Status FolderError(const fs::path& folder, const std::error_code& error) {
   return absl::InvalidArgumentError(absl::StrCat(folder.string(), ": cannot be listed: ", error.message()));
+}
+
+// Names go into dataset.json, which is UTF-8. The shape of the sequences is checked; overlong forms and
+// surrogates are no file system's or editor's accident, and left to the JSON writer to refuse.
+bool IsUtf8(const std::string& text) {
+  for (size_t i = 0; i < text.size();) {
+    const auto lead = static_cast<unsigned char>(text[i]);
+    size_t length = 0;
+    if (lead < 0x80) {
+      length = 1;
+    } else if (lead >= 0xc2 && lead < 0xf5) {
+      length = lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+    }
+    if (length == 0 || length > text.size() - i) return false;
+    for (size_t k = 1; k < length; ++k) {
+      if ((static_cast<unsigned char>(text[i + k]) & 0xc0) != 0x80) return false;
+    }
+    i += length;
+  }
+  return true;
 }
 
 bool IsHidden(const fs::path& path) { return path.filename().string().starts_with('.'); }
@@ -83,6 +104,10 @@ absl::StatusOr<IngestList> ListTree(const fs::path& root, bool allow_empty) {
                        "folder, or pass --skip-bad"));
     }
     for (const fs::path& path : recordings) {
+      if (!IsUtf8(path.lexically_relative(root).string())) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("\"", absl::CHexEscape(path.string()), "\": the name is not UTF-8; rename it"));
+      }
       list.items.push_back({.path = path.string(),
                             .name = path.lexically_relative(root).generic_string(),
                             .speaker = static_cast<int32_t>(list.speakers.size()),
@@ -137,6 +162,9 @@ absl::StatusOr<IngestList> ListCsvRows(const std::vector<CsvRow>& rows, const fs
   std::unordered_map<std::string, int64_t> lines;             // of each utterance's name
   for (size_t i = 1; i < rows.size(); ++i) {
     const CsvRow& row = rows[i];
+    if (!IsUtf8(absl::StrJoin(row.fields, ","))) {
+      return absl::InvalidArgumentError(absl::StrCat("line ", row.line, ": is not UTF-8"));
+    }
     const auto error = [&row](const std::string& what) {
       return absl::InvalidArgumentError(absl::StrCat("line ", row.line, ": ", what));
     };

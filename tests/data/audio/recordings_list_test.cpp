@@ -89,6 +89,16 @@ TEST(ListRecordings, TreesThatCannotBeMeant) {
   EXPECT_EQ(ListRecordings(folder.path() + "/none", true).status().code(), absl::StatusCode::kNotFound);
 }
 
+TEST(ListRecordings, NamesThatAreNoText) {
+  const testing::TempFolder folder;
+  testing::WriteBytes(folder.File("ann/\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80.wav"), "");
+  EXPECT_TRUE(ListRecordings(folder.path(), false).ok());
+  testing::WriteBytes(folder.File("bo\xff/1.wav"), "");
+  ExpectError(ListRecordings(folder.path(), false).status(), "bo\\xff/1.wav\": the name is not UTF-8");
+  testing::WriteBytes(folder.File("list.csv"), "path,speaker\na.wav,ann\nb.wav,J\xf6rg\n");
+  ExpectError(ListRecordings(folder.path() + "/list.csv", false).status(), "list.csv: line 3: is not UTF-8");
+}
+
 TEST(ListRecordings, LinksInCirclesEnd) {
   const testing::TempFolder folder;
   testing::WriteBytes(folder.File("ann/1.wav"), "");

@@ -65,9 +65,8 @@ absl::Status Evaluate(const EvaluateArguments& arguments, const launcher::World&
   auto job = Prepare(arguments);
   RETURN_IF_ERROR(launcher::AgreeOn(world, job.status()));
   job->trained.model->to(device);
-  ASSIGN_OR_RETURN(const auto loader,
-                   engine::MakeEvaluationLoader(job->dataset, job->utterances, job->class_of_speaker, world,
-                                                arguments.frames, device.is_cuda()));
+  const auto loader = engine::MakeEvaluationLoader(job->dataset, job->utterances, job->class_of_speaker,
+                                                   world, arguments.frames, device.is_cuda());
   ASSIGN_OR_RETURN(const auto figures, engine::Evaluate(world, *job->trained.model, device, *loader));
   if (world.rank == 0) {
     const nlohmann::ordered_json line = {{"accuracy", figures.accuracy},       {"loss", figures.loss},

@@ -193,7 +193,7 @@ absl::StatusOr<RunEnd> TrainLoop::Loop() {
                                  "or another run.dir to start anew"));
     return RunEnd::kFinished;
   }
-  ASSIGN_OR_RETURN(const auto loader, data_->MakeTrainLoader(steps_done_, device_.is_cuda()));
+  const auto loader = data_->MakeTrainLoader(steps_done_, device_.is_cuda());
   run_clock_.Restart();
   meter_.Restart();
   while (steps_done_ < total) {
@@ -272,7 +272,7 @@ absl::Status TrainLoop::Validate() {
                                             ": the ranks' parameters differ, although every rank "
                                             "made the same updates; check memory and network of the hosts"));
   }
-  ASSIGN_OR_RETURN(const auto loader, data_->MakeValidationLoader(device_.is_cuda()));
+  const auto loader = data_->MakeValidationLoader(device_.is_cuda());
   ASSIGN_OR_RETURN(validation_, Evaluate(world_, step_->model(), device_, *loader));
   const bool is_best = !best_ || validation_->accuracy > best_->accuracy ||
                        (validation_->accuracy == best_->accuracy && validation_->loss < best_->loss);

@@ -75,9 +75,11 @@ std::vector<int64_t> MatchSpeakers(const std::vector<std::string>& data_speakers
   return matched;
 }
 
-absl::StatusOr<std::unique_ptr<data::EvaluationLoader>> MakeEvaluationLoader(
-    std::shared_ptr<const data::Dataset> dataset, std::vector<int64_t> utterances,
-    std::vector<int64_t> class_of_speaker, const launcher::World& world, int64_t crop_frames, bool pinned) {
+std::unique_ptr<data::EvaluationLoader> MakeEvaluationLoader(std::shared_ptr<const data::Dataset> dataset,
+                                                             std::vector<int64_t> utterances,
+                                                             std::vector<int64_t> class_of_speaker,
+                                                             const launcher::World& world,
+                                                             int64_t crop_frames, bool pinned) {
   data::EvaluationLoader::Options options;
   options.crop_frames = crop_frames;
   options.frame_budget = kEvaluationBatchFrames;
@@ -116,8 +118,7 @@ absl::StatusOr<TrainingData> TrainingData::Open(const config::Config& config, co
   return result;
 }
 
-absl::StatusOr<std::unique_ptr<data::TrainLoader>> TrainingData::MakeTrainLoader(int64_t first_batch,
-                                                                                 bool pinned) const {
+std::unique_ptr<data::TrainLoader> TrainingData::MakeTrainLoader(int64_t first_batch, bool pinned) const {
   data::TrainLoader::Options options;
   options.crop_frames = config_.data.crop_frames;
   options.rank = world_.rank;
@@ -129,8 +130,7 @@ absl::StatusOr<std::unique_ptr<data::TrainLoader>> TrainingData::MakeTrainLoader
   return std::make_unique<data::TrainLoader>(dataset_, *sampler_, std::move(options), first_batch);
 }
 
-absl::StatusOr<std::unique_ptr<data::EvaluationLoader>> TrainingData::MakeValidationLoader(
-    bool pinned) const {
+std::unique_ptr<data::EvaluationLoader> TrainingData::MakeValidationLoader(bool pinned) const {
   return MakeEvaluationLoader(dataset_, valid_, /*class_of_speaker=*/{}, world_, /*crop_frames=*/0, pinned);
 }
 

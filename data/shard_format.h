@@ -11,8 +11,8 @@ inline constexpr char kManifestFormat[] = "mel-dataset";
 inline constexpr char kShardFormat[] = "mel-shard";
 inline constexpr char kManifestName[] = "dataset.json";
 
-// A line of JSON in front of the HDF5 superblock, zero-padded. It tells what the file is without HDF5. As large as the
-// alignment that the shards use, which HDF5 demands.
+// A line of JSON in front of the HDF5 superblock, zero-padded. It tells what the file is without HDF5. As
+// large as the alignment that the shards use, which HDF5 demands.
 inline constexpr int64_t kUserBlockBytes = 4096;
 
 // Datasets, all contiguous and little-endian.

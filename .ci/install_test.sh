@@ -16,7 +16,7 @@ tree=$work/elsewhere/tree
 ln -s "$site/torch" "$site/nvidia" "$tree/lib/"
 
 # What is loaded must come from the tree or be glibc's or GCC's.
-system='^(linux-vdso|ld-linux-x86-64|lib(c|m|dl|pthread|rt|resolv|gcc_s|stdc\+\+))\.so'
+system='^(linux-vdso|ld-linux-x86-64|lib(c|m|dl|pthread|rt|resolv|util|gcc_s|stdc\+\+))\.so'
 for program in "$tree"/bin/{trainer,mels,orterun}; do
   if ldd "$program" | awk '{ print $1, $3 }' | grep -vE "^(/lib64/ld-)|$system" | grep -v " $tree/"; then
     echo "error: $program loads the above from outside its tree" >&2

@@ -76,19 +76,29 @@ if(OMPI_INFO AND ORTERUN AND ORTED)
 endif()
 
 # The libraries, found when installing: bundle_libraries.cmake says what it takes.
-string(CONCAT _bundle
-  "set(PATCHELF \"${PATCHELF}\")\n"
-  "set(BUNDLE_EXCLUDE \"${_site_packages}/\" \"${LIBTORCH_ROOT_DIR}/\")\n")
-set(_program_files "")
-foreach(_target IN LISTS _programs _tests)
-  list(APPEND _program_files "$<TARGET_FILE:${_target}>")
-endforeach()
-install(CODE "${_bundle}set(BUNDLE_EXECUTABLES \"${_program_files}\")\nset(BUNDLE_MODULES)\nset(BUNDLE_OWN)")
-install(SCRIPT cmake/bundle_libraries.cmake)
+function(bundle_libraries component executables modules own)
+  cmake_parse_arguments(B "EXCLUDE_FROM_ALL" "" "" ${ARGN})
+  set(exclude "")
+  if(B_EXCLUDE_FROM_ALL)
+    set(exclude EXCLUDE_FROM_ALL)
+  endif()
+  install(CODE "set(PATCHELF \"${PATCHELF}\")
+set(BUNDLE_EXCLUDE \"${_site_packages}/\" \"${LIBTORCH_ROOT_DIR}/\")
+set(BUNDLE_EXECUTABLES \"${executables}\")
+set(BUNDLE_MODULES \"${modules}\")
+set(BUNDLE_OWN \"${own}\")" COMPONENT ${component} ${exclude})
+  install(SCRIPT cmake/bundle_libraries.cmake COMPONENT ${component} ${exclude})
+endfunction()
+
+list(TRANSFORM _programs REPLACE "(.+)" "$<TARGET_FILE:\\1>" OUTPUT_VARIABLE _program_files)
+bundle_libraries(runtime "${_program_files}" "" "")
+if(_tests)
+  list(TRANSFORM _tests REPLACE "(.+)" "$<TARGET_FILE:\\1>" OUTPUT_VARIABLE _test_files)
+  bundle_libraries(tests "${_test_files}" "" "" EXCLUDE_FROM_ALL)
+endif()
 if(_openmpi_plugins)
-  install(CODE "${_bundle}set(BUNDLE_EXECUTABLES \"${ORTERUN};${ORTED}\")\nset(BUNDLE_MODULES \"${_openmpi_plugins}\")
-set(BUNDLE_OWN bin/orterun bin/orted ${_plugin_folder}/*.so lib/pmix/*.so)" COMPONENT openmpi)
-  install(SCRIPT cmake/bundle_libraries.cmake COMPONENT openmpi)
+  bundle_libraries(openmpi "${ORTERUN};${ORTED}" "${_openmpi_plugins}"
+                   "bin/orterun;bin/orted;${_plugin_folder}/*.so;lib/pmix/*.so")
 endif()
 
 # LibTorch, in the wheel's layout: its libraries find the others by run paths relative to their own place.

@@ -15,15 +15,18 @@ list(TRANSFORM BUNDLE_EXCLUDE PREPEND "^")
 file(GET_RUNTIME_DEPENDENCIES
   EXECUTABLES ${BUNDLE_EXECUTABLES} MODULES ${BUNDLE_MODULES}
   RESOLVED_DEPENDENCIES_VAR _libraries
-  PRE_EXCLUDE_REGEXES "^ld-linux" "^lib(c|m|dl|pthread|rt|resolv|gcc_s|stdc\\+\\+|gomp)\\.so"
+  PRE_EXCLUDE_REGEXES "^ld-linux" "^lib(c|m|dl|pthread|rt|resolv|util|gcc_s|stdc\\+\\+|gomp)\\.so"
   POST_EXCLUDE_REGEXES ${BUNDLE_EXCLUDE})
 
 set(_prefix "$ENV{DESTDIR}${CMAKE_INSTALL_PREFIX}")
 set(_copies "")
+file(MAKE_DIRECTORY ${_prefix}/lib)
 foreach(_library IN LISTS _libraries)
-  file(INSTALL ${_library} DESTINATION ${CMAKE_INSTALL_PREFIX}/lib FOLLOW_SYMLINK_CHAIN)
+  # Under the name that it is loaded by, and no links: they do not survive every way of copying a tree.
+  get_filename_component(_name ${_library} NAME)
+  message(STATUS "Installing: ${_prefix}/lib/${_name}")
   get_filename_component(_real ${_library} REALPATH)
-  get_filename_component(_name ${_real} NAME)
+  file(COPY_FILE ${_real} ${_prefix}/lib/${_name})
   list(APPEND _copies ${_prefix}/lib/${_name})
 endforeach()
 foreach(_pattern IN LISTS BUNDLE_OWN)

@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
+#include <system_error>
 
 #include "absl/strings/str_cat.h"
 #include "launcher/error.h"
@@ -20,6 +22,17 @@ void SetDefault(const char* name, const char* value) {
   if (setenv(name, value, /*overwrite=*/0) != 0) {
     internal::Fail("setenv", __FILE__, __LINE__, absl::StrCat("cannot set ", name), "Is memory exhausted?");
   }
+}
+
+// An installed tree may bring an Open MPI of its own, whose plugins are not where it was built to look for
+// them. Its mpirun says so to the ranks; a program started without mpirun must find out itself.
+void FindOwnOpenMpi() {
+  std::error_code error;
+  const auto prefix = std::filesystem::read_symlink("/proc/self/exe", error).parent_path().parent_path();
+  if (error || !std::filesystem::exists(prefix / "bin" / "orterun", error)) return;
+  SetDefault("OPAL_PREFIX", prefix.c_str());
+  const auto pmix = prefix / "lib" / "pmix";
+  if (std::filesystem::exists(pmix, error)) SetDefault("PMIX_PKGLIBDIR", pmix.c_str());
 }
 
 std::string HostName() {
@@ -44,6 +57,7 @@ MpiSession::MpiSession(int* argc, char*** argv) : exceptions_at_start_(std::unca
   LAUNCHER_REQUIRE(!started, "Make one MpiSession a process");
   SetDefault("OMPI_MCA_orte_execute_quiet", "1");
   SetDefault("OMPI_MCA_mpi_yield_when_idle", "1");
+  FindOwnOpenMpi();
 
   int granted = MPI_THREAD_SINGLE;
   LAUNCHER_MPI(MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &granted), kStartHint);

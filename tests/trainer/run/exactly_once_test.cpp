@@ -60,18 +60,16 @@ class ExactlyOnceTest : public testing::Test {
   std::vector<std::vector<Crop>> Consume(int ranks, int64_t accumulate, int64_t first, int64_t end) {
     std::vector<std::vector<Crop>> batches(static_cast<size_t>(end - first));
     for (int rank = 0; rank < ranks; ++rank) {
-      auto sampler = data::Sampler::Create(*dataset_->Split("train"), /*seed=*/5, kGlobalBatch);
-      EXPECT_TRUE(sampler.ok()) << sampler.status();
-      data::TrainLoaderOptions options;
+      data::TrainLoader::Options options;
       options.crop_frames = kCropFrames;
       options.rank = rank;
       options.world_size = ranks;
       options.accumulate = accumulate;
-      auto loader = data::TrainLoader::Create(dataset_, *std::move(sampler), options, first);
-      EXPECT_TRUE(loader.ok()) << loader.status();
+      options.seed = kSeed;
+      data::TrainLoader loader(dataset_, data::Sampler(*dataset_->Split("train"), kSeed, kGlobalBatch), options, first);
       for (auto& crops : batches) {
         for (int64_t micro = 0; micro < accumulate; ++micro) {
-          const auto batch = (*loader)->Next();
+          const auto batch = loader.Next();
           EXPECT_TRUE(batch.ok()) << batch.status();
           EXPECT_EQ((*batch)->mels.size(0), kGlobalBatch / ranks / accumulate);
           for (size_t row = 0; row < (*batch)->utterances.size(); ++row) {

@@ -5,6 +5,7 @@
 #include <exception>
 #include <functional>
 
+#include "absl/strings/str_cat.h"
 #include "launcher/mpi_session.h"
 #include "trainer/commands.h"
 #include "trainer/config/config.h"
@@ -13,25 +14,13 @@
 namespace trainer {
 namespace {
 
-// Whether this process is the one to print help and usage errors, which come before MPI is up: not one of
-// mpirun's or srun's other ranks.
+// Whether this process is the one to print what comes before MPI is up: not one of mpirun's or srun's other
+// ranks.
 bool SpeaksBeforeMpi() {
   for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID"}) {
     if (const char* rank = std::getenv(name); rank != nullptr) return std::atoi(rank) == 0;
   }
   return true;
-}
-
-int PrintConfig(const TrainArguments& arguments) {
-  const auto file = config::FindConfigFile(arguments.config, config::ExecutablePath());
-  const auto config = file.ok() ? config::LoadConfig(*file, arguments.overrides) : file.status();
-  if (!SpeaksBeforeMpi()) return config.ok() ? kExitDone : kExitBadInput;
-  if (!config.ok()) {
-    std::fprintf(stderr, "trainer: %s\n", std::string(config.status().message()).c_str());
-    return ExitCodeOf(config.status());
-  }
-  std::printf("%s", config::ToYaml(*config).c_str());
-  return kExitDone;
 }
 
 int RunOnAllRanks(int argc, char** argv,
@@ -53,6 +42,25 @@ int RunOnAllRanks(int argc, char** argv,
     std::fprintf(stderr, "trainer: %s\n", error.what());
     return kExitFailure;
   }
+}
+
+// What a wrong command line comes to. mpirun ends all ranks once the first has failed, so none may fail
+// before rank 0 has spoken: hence MPI, whose end waits for all. A process on its own need not wait for MPI to
+// come up.
+int Refuse(int argc, char** argv, const absl::Status& status) {
+  if (std::getenv("PMIX_RANK") != nullptr) {
+    return RunOnAllRanks(argc, argv, [&](const auto&, int*) { return status; });
+  }
+  if (SpeaksBeforeMpi()) std::fprintf(stderr, "trainer: %s\n", std::string(status.message()).c_str());
+  return ExitCodeOf(status);
+}
+
+int PrintConfig(int argc, char** argv, const TrainArguments& arguments) {
+  const auto file = config::FindConfigFile(arguments.config, config::ExecutablePath());
+  const auto config = file.ok() ? config::LoadConfig(*file, arguments.overrides) : file.status();
+  if (!config.ok()) return Refuse(argc, argv, config.status());
+  if (SpeaksBeforeMpi()) std::printf("%s", config::ToYaml(*config).c_str());
+  return kExitDone;
 }
 
 int Main(int argc, char** argv) {
@@ -89,22 +97,19 @@ int Main(int argc, char** argv) {
       throw CLI::RequiredError("--config FILE (try simple.yaml)");
     }
   } catch (const CLI::ParseError& error) {
-    const bool is_error = error.get_exit_code() != 0;
-    if (SpeaksBeforeMpi()) {
-      if (is_error) {
-        std::fprintf(stderr, "trainer: %s; see trainer --help\n", error.what());
-      } else {
-        app.exit(error);
-      }
+    if (error.get_exit_code() != 0) {
+      return Refuse(argc, argv,
+                    absl::InvalidArgumentError(absl::StrCat(error.what(), "; see trainer --help")));
     }
-    return is_error ? kExitBadInput : kExitDone;
+    if (SpeaksBeforeMpi()) app.exit(error);
+    return kExitDone;
   }
 
   if (evaluate_command->parsed()) {
     return RunOnAllRanks(argc, argv,
                          [&](const auto& world, int* code) { return Evaluate(evaluate, world, code); });
   }
-  if (print_config) return PrintConfig(train);
+  if (print_config) return PrintConfig(argc, argv, train);
   return RunOnAllRanks(argc, argv, [&](const auto& world, int* code) { return Train(train, world, code); });
 }
 

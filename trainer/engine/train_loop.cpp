@@ -118,8 +118,11 @@ absl::Status TrainLoop::PrepareRunFolder() {
 
 absl::Status TrainLoop::InitialiseModel(model::Classifier& model) const {
   if (config_.model.init_from.empty()) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const auto source, checkpoint::LoadModel(config_.model.init_from));
-  return LoadModelTensors(source.model, "model.init_from " + config_.model.init_from, model);
+  const auto source = checkpoint::LoadModel(config_.model.init_from);
+  if (!source.ok()) {
+    return absl::Status(source.status().code(), absl::StrCat("model.init_from: ", source.status().message()));
+  }
+  return LoadModelTensors(source->model, "model.init_from " + config_.model.init_from, model);
 }
 
 absl::Status TrainLoop::CheckResumable(const nlohmann::json& state, const std::string& folder) const {

@@ -38,8 +38,11 @@ Transformer::Transformer(const TransformerOptions& options) : prenet_(options.n_
 
   const int64_t width = options.layer.d_model;
   if (options.head == "mlp") {
-    mlp_ = torch::nn::Sequential(torch::nn::Linear(width, width), torch::nn::ReLU(),
-                                 torch::nn::Linear(width, options.n_speakers));
+    // One after the other: as arguments of one call they would draw their initial values in any order.
+    mlp_ = torch::nn::Sequential();
+    mlp_->push_back(torch::nn::Linear(width, width));
+    mlp_->push_back(torch::nn::ReLU());
+    mlp_->push_back(torch::nn::Linear(width, options.n_speakers));
     register_module("pred_layer", mlp_);
   } else {
     linear_ = torch::nn::Linear(width, options.n_speakers);

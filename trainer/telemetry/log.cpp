@@ -25,6 +25,8 @@ void StartLog(int rank, const std::string& host) {
     logger->set_level(spdlog::level::warn);
   }
   logger->flush_on(spdlog::level::info);
+  // A log that cannot be written is no reason to fill stderr: of a full disk the next checkpoint tells.
+  logger->set_error_handler([](const std::string&) {});
   spdlog::set_default_logger(std::move(logger));
 }
 

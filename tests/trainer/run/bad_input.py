@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from dataset_files import DatasetFiles
 from run_trainer import (TINY_CONFIG, RunTestCase, checkpoints, evaluate, main, mels, metrics, run, synthesise, train,
-                         training)
+                         trainer, training)
 
 FAILURE, BAD_INPUT = 1, 2
 # Ten seconds from the error to the last rank's end, the start of the program before it, and a busy machine.
@@ -78,6 +78,13 @@ class Usage(BadInputTestCase):
         self.assert_refused(["--config", TINY_CONFIG, "--gpus", "4"], "--gpus", "--help")
         self.assert_refused(["evaluate", "--checkpoints", "x"], "--checkpoint", "--help", ranks=1)
 
+    def test_the_line_is_there_even_where_rank_0_is_the_last(self):
+        # mpirun ends every rank once the first has failed.
+        late = 'test "$OMPI_COMM_WORLD_RANK" != 0 || sleep 2; exec "$0" "$@"'
+        for wrong in (["--gpus", "4"], ["--config", "none.yaml", "--print-config"], ["--config", "none.yaml"]):
+            self.assert_refused(["-c", late, trainer(), *wrong], wrong[1] if "none" in wrong[1] else wrong[0],
+                                program="/bin/sh")
+
     def test_no_config(self):
         self.assert_refused([], "--config", "--help")
 
@@ -92,9 +99,9 @@ class Configuration(BadInputTestCase):
         path.write_text("\n".join(lines) + "\n")
         return path, number + 1
 
-    def check(self, old, new, *texts):
+    def check(self, old, new, *texts, lines_below=0):
         path, line = self.config(old, new)
-        self.assert_training_refused(self.data, f"changed.yaml:{line}", *texts, config=path)
+        self.assert_training_refused(self.data, f"changed.yaml:{line + lines_below}:", *texts, config=path)
 
     def test_unknown_key(self):
         self.check("heads:", "  headz: 2", "model.headz", "did you mean model.heads")
@@ -108,11 +115,12 @@ class Configuration(BadInputTestCase):
     def test_impossible_value(self):
         self.check("dropout:", "  dropout: 1.5", "model.dropout", "1.5", "must be")
         self.check("heads:", "  heads: 3", "model.heads", "model.d_model")
-        self.assert_training_refused(self.data, "checkpoint.every", "must be", checkpoint__every=0)
+        self.assert_training_refused(self.data, "checkpoint.every", "must be", checkpoint__every=-1)
         self.assert_training_refused(self.data, "model.type", "transformer", model__type="rnn")
 
     def test_syntax_error(self):
-        self.check("heads:", "  heads: [2", "YAML", "check")
+        # A bracket is missed where something else comes in its place.
+        self.check("heads:", "  heads: [2", "YAML", "check", lines_below=1)
         self.check("heads:", "   heads: 2", "YAML", "indentation")
 
     def test_missing_file(self):
@@ -128,8 +136,8 @@ class Configuration(BadInputTestCase):
     def test_batch_does_not_divide(self):
         self.assert_training_refused(self.data, "train.global_batch", "9", "2 ranks", "multiple of 2",
                                      train__global_batch=9)
-        self.assert_training_refused(self.data, "train.global_batch", "12", "train.accumulate", "multiple of 8", ranks=4,
-                                     train__global_batch=12, train__accumulate=2)
+        self.assert_training_refused(self.data, "train.global_batch", "12", "train.accumulate", "multiple of 8",
+                                     ranks=4, train__global_batch=12, train__accumulate=2)
 
     def test_run_dir_cannot_be_made(self):
         (self.scratch / "file").write_text("")
@@ -140,12 +148,12 @@ class Configuration(BadInputTestCase):
     def test_cuda_without_a_gpu(self):
         if pathlib.Path("/dev/nvidiactl").exists():
             self.skipTest("this machine has a GPU")
-        self.assert_training_refused(self.data, "train.device", "cpu", "no GPU", train__device="cuda")
+        self.assert_training_refused(self.data, "no GPU", "use device cpu", train__device="cuda")
 
 
 class DataSets(BadInputTestCase):
     def test_no_data_set(self):
-        self.assert_training_refused(self.scratch / "none", self.scratch / "none", "no data set", "mels")
+        self.assert_training_refused(self.scratch / "none", self.scratch / "none", "no data set", "check the path")
         (self.scratch / "empty").mkdir()
         self.assert_training_refused(self.scratch / "empty", self.scratch / "empty", "dataset.json", "mels")
 
@@ -153,7 +161,7 @@ class DataSets(BadInputTestCase):
         files = self.copy_of_data()
         path = files.folder / "dataset.json"
         os.truncate(path, path.stat().st_size // 2)
-        self.assert_training_refused(files.folder, path, "damaged", "mels")
+        self.assert_training_refused(files.folder, path, "damaged", "restore")
 
     def test_unknown_split(self):
         self.assert_training_refused(self.data, self.data, "'trian'", "train", "valid", data__train_split="trian")
@@ -170,11 +178,11 @@ class DataSets(BadInputTestCase):
 
     def test_damaged_index(self):
         files = self.copy_of_data()
-        size = files.shard(1).stat().st_size
-        frames_end = (files.manifest["shards"][1]["frames_offset"] +
-                      files.manifest["shards"][1]["frames"] * files.manifest["n_mels"] * 4)
-        offsets = [3, files.manifest["shards"][1]["frames_offset"] - 9]
-        offsets += [frames_end + 1, size - 1] if frames_end < size else []
+        # Its line of JSON, and the HDF5 file's headers and index, which all lie before the frames.
+        frames_offset = files.manifest["shards"][1]["frames_offset"]
+        with open(files.shard(1), "rb") as shard:
+            header = shard.read(frames_offset)
+        offsets = [3, header.index(b"\x89HDF") + 1, header.rindex(b"utterance-") + 3]
         for offset in offsets:
             with self.subTest(offset=offset):
                 files.flip_byte(1, offset)

@@ -18,6 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr uint64_t kSeed = 5;
 constexpr int64_t kUtterances = 83, kGlobalBatch = 8, kBatchesPerEpoch = 10, kCropFrames = 12;
 constexpr int kMels = 3;
 
@@ -66,7 +67,8 @@ class ExactlyOnceTest : public testing::Test {
       options.world_size = ranks;
       options.accumulate = accumulate;
       options.seed = kSeed;
-      data::TrainLoader loader(dataset_, data::Sampler(*dataset_->Split("train"), kSeed, kGlobalBatch), options, first);
+      data::TrainLoader loader(dataset_, data::Sampler(*dataset_->Split("train"), kSeed, kGlobalBatch),
+                               options, first);
       for (auto& crops : batches) {
         for (int64_t micro = 0; micro < accumulate; ++micro) {
           const auto batch = loader.Next();

@@ -16,7 +16,7 @@ LONG_CROP = 300
 
 
 def comparable(name, values, d_model):
-    """The key's bias shifts all scores of a query alike, so softmax cancels it: its gradient is rounding errors only."""
+    """Without the key's bias: it shifts all scores of a query alike, so its gradient is rounding errors only."""
     if name.endswith("in_proj_bias"):
         return np.delete(values, slice(d_model, 2 * d_model))
     return values

@@ -6,8 +6,8 @@ import shutil
 import signal
 import time
 
-from run_trainer import (Job, RunTestCase, checkpoint_bytes, checkpoints, evaluate, last_step, main, metrics, run, train,
-                         training)
+from run_trainer import (Job, RunTestCase, checkpoint_bytes, checkpoints, evaluate, last_step, main, metrics, run,
+                         train, training)
 
 STOPPED = 75
 BAD_INPUT = 2
@@ -16,8 +16,9 @@ RANKS = 2
 LONG_STEPS = 400
 KILLS = int(os.environ.get("TRAINER_TEST_KILLS", "20"))
 SEED = int(os.environ.get("TRAINER_TEST_SEED", str(time.time_ns() % 1_000_000)))
-# mpirun gives its ranks one second between SIGTERM and SIGKILL unless told otherwise.
-PATIENT_MPIRUN = ("--mca", "odls_base_sigkill_timeout", "60")
+# mpirun gives its ranks one second between SIGTERM and SIGKILL unless told otherwise. It then waits for twice that
+# time itself, however soon they end.
+PATIENT_MPIRUN = ("--mca", "odls_base_sigkill_timeout", "5")
 # Figures of a step that a repetition must give again; the others are times.
 REPEATED = ("step", "epoch", "loss", "accuracy", "learning_rate", "gradient_norm", "valid_loss", "valid_accuracy")
 

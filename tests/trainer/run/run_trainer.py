@@ -202,7 +202,7 @@ def mels(*arguments):
 def synthesise(folder, *options, speakers=6, utterances=72, seed=3):
     """A small data set with the splits train, valid and test, in several shards."""
     result = mels("synth", folder, "--speakers", speakers, "--utterances", utterances, "--seed", seed,
-                  "--shard-mib", 1, "--split", "train:valid:test=70:15:15", *options)
+                  "--shard-mib", 1, "--max-frames", 400, "--split", "train:valid:test=70:15:15", *options)
     if result.returncode != 0:
         raise AssertionError(f"mels synth failed: {result.stderr}")
     return pathlib.Path(folder)

@@ -4,7 +4,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # In compile_commands.json each file has one line with its command; those that use the precompiled header name it.
 mapfile -t files < <(sed -n '/"command":/{/cmake_pch/!s/.* -c \([^ ]*\)",$/\1/p}' build/compile_commands.json |
-  grep -E "^$PWD/(data|launcher|trainer)/" | sort -u)
+  # half.cpp asks GCC whether this processor has f16c, which clang 14 does not know to ask.
+  grep -E "^$PWD/(data|launcher|trainer)/" | grep -v '/data/half\.cpp$' | sort -u)
 ((${#files[@]})) || { echo "error: no sources found in build/compile_commands.json" >&2; exit 1; }
 echo "${#files[@]} files"
 printf '%s\0' "${files[@]}" | xargs -0 -n 1 -P "$(nproc)" clang-tidy --quiet -p build

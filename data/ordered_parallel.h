@@ -42,13 +42,14 @@ absl::Status OrderedParallel(int64_t count, int threads, int64_t window, Produce
   };
 
   std::vector<std::thread> workers;
+  workers.reserve(static_cast<size_t>(threads));
   for (int i = 0; i < threads; ++i) workers.emplace_back(work);
   absl::Status status;
   for (int64_t i = 0; i < count && status.ok(); ++i) {
     auto& slot = slots[static_cast<size_t>(i % window)];
     std::unique_lock lock(mutex);
     changed.wait(lock, [&] { return slot.has_value(); });
-    absl::StatusOr<T> value = *std::move(slot);
+    absl::StatusOr<T> value = std::move(*slot);
     slot.reset();
     lock.unlock();
     status = value.ok() ? consume(i, *std::move(value)) : value.status();

@@ -60,7 +60,7 @@ struct Extent {
   int64_t offset = 0;
 };
 
-absl::StatusOr<Extent> OpenDataset(hid_t file, const char* name, std::vector<hsize_t> shape,
+absl::StatusOr<Extent> OpenDataset(hid_t file, const char* name, const std::vector<hsize_t>& shape,
                                    const std::string& path) {
   auto wrong = [&](const char* what) {
     return absl::DataLossError(absl::StrCat(path, ": dataset '", name, "' ", what));

@@ -6,8 +6,11 @@
 
 #include <bit>
 #include <cmath>
+#include <filesystem>
+#include <fstream>
 #include <limits>
 #include <random>
+#include <sstream>
 
 namespace trainer::config {
 namespace {
@@ -142,6 +145,14 @@ TEST(Config, MarkdownTableHasARowForEachKey) {
       EXPECT_THAT(table, HasSubstr("| `" + section + "." + key + "` | "));
   }
   EXPECT_THAT(table, HasSubstr("| `optimizer.lr` | `0.001` | > 0 | AdamW's peak learning rate. |\n"));
+}
+
+TEST(Config, ReadmeShowsTheTable) {
+  std::ifstream in(std::filesystem::path(SHIPPED_CONFIGS) / ".." / "README.md");
+  std::stringstream readme;
+  readme << in.rdbuf();
+  const std::string marked = "<!-- config keys: begin -->\n" + MarkdownTable() + "<!-- config keys: end -->";
+  EXPECT_THAT(readme.str(), HasSubstr(marked)) << "put this into README.md:\n" << marked;
 }
 
 }  // namespace

@@ -182,14 +182,17 @@ absl::StatusOr<Manifest> LoadManifest(const std::string& folder) {
   if (absl::IsNotFound(content.status())) {
     std::error_code error;
     if (!std::filesystem::is_directory(folder, error)) {
-      return absl::NotFoundError(absl::StrCat("no data set at ", folder, ": there is no such folder"));
+      return absl::NotFoundError(
+          absl::StrCat("no data set at ", folder, ": there is no such folder; check the path"));
     }
     return absl::NotFoundError(absl::StrCat(folder, " is not a data set: it has no ", kManifestName,
                                             " (an unfinished mels leaves none: run it again)"));
   }
   if (!content.ok()) return content.status();
   const json root = json::parse(*content, nullptr, /*allow_exceptions=*/false);
-  if (root.is_discarded()) return absl::DataLossError(absl::StrCat(path, " is damaged: it is not JSON"));
+  if (root.is_discarded())
+    return absl::DataLossError(
+        absl::StrCat(path, " is damaged: it is not JSON; restore it or make the data set anew"));
   const auto format = JsonString(root, "format");
   if (!format.ok() || *format != kManifestFormat) {
     return absl::DataLossError(
@@ -203,7 +206,8 @@ absl::StatusOr<Manifest> LoadManifest(const std::string& folder) {
   }
   absl::StatusOr<Manifest> manifest = version.ok() ? ParseManifest(root) : version.status();
   if (!manifest.ok()) {
-    return absl::DataLossError(absl::StrCat(path, " is damaged: ", manifest.status().message()));
+    return absl::DataLossError(absl::StrCat(path, " is damaged: ", manifest.status().message(),
+                                            "; restore it or make the data set anew"));
   }
   return manifest;
 }

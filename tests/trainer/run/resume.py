@@ -17,8 +17,8 @@ RANKS = 2
 LONG_STEPS = 400
 KILLS = int(os.environ.get("TRAINER_TEST_KILLS", "20"))
 SEED = int(os.environ.get("TRAINER_TEST_SEED", str(time.time_ns() % 1_000_000)))
-# On SIGTERM mpirun sends its ranks SIGCONT, SIGTERM and SIGKILL, so many seconds apart (1 by default). Meanwhile it reads
-# none of their output, so a rank that logs every millisecond is soon held up: such a run logs seldom.
+# On SIGTERM mpirun sends its ranks SIGCONT, SIGTERM and SIGKILL, so many seconds apart (1 by default). Meanwhile it
+# reads none of their output, so a rank that logs every millisecond is soon held up: such a run logs seldom.
 PATIENT_MPIRUN = ("--mca", "odls_base_sigkill_timeout", "3")
 # Figures of a step that a repetition must give again; the others are times.
 REPEATED = ("step", "epoch", "loss", "accuracy", "learning_rate", "gradient_norm", "valid_loss", "valid_accuracy")
@@ -92,7 +92,8 @@ class Interrupted(RunTestCase):
             # mpirun's own exit code after SIGTERM is not the ranks', whatever they return.
             self.assertNotEqual(result.code, 0, result)
             self.assertIn(f"going on from step {stopped_at} " if stopped_at else "training utterances", result.out)
-            stopped = re.search(r"stopped on request at step (\d+)", (run_dir / "train.log").read_text().splitlines()[-1])
+            log = (run_dir / "train.log").read_text().splitlines()
+            stopped = re.search(r"stopped on request at step (\d+)", log[-1])
             self.assertTrue(stopped, result)
             stopped_at = int(stopped.group(1))
             self.assertEqual(checkpoints(run_dir)[-1].name, f"step-{stopped_at:08d}")

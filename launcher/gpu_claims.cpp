@@ -58,7 +58,7 @@ absl::StatusOr<Verdict> JudgeClaims(const std::vector<GpuClaim>& claims, bool ma
     return absl::InvalidArgumentError(absl::StrCat(
         "no GPU for a rank on ", without->host, " (", without->why_none, ")",
         with == nullptr ? "" : absl::StrCat(", while ranks on ", with->host, " see ", with->visible),
-        ": use device cpu, or start only where every rank has a GPU"));
+        ": set train.device=cpu (evaluate: --device cpu), or start only where every rank has a GPU"));
   }
 
   std::map<std::pair<std::string, std::string>, size_t> owners;  // (host, GPU) -> rank
@@ -73,7 +73,7 @@ absl::StatusOr<Verdict> JudgeClaims(const std::vector<GpuClaim>& claims, bool ma
         ranks_on[claim.host], " ranks on ", claim.host, ", but rank ", rank, " sees ", claim.visible,
         claim.visible == 1 ? " GPU" : " GPUs", " there and would share one with rank ", owner->second,
         ": start at most as many ranks on a host as it has GPUs (mpirun -np, --map-by ppr:N:node), or use "
-        "device cpu"));
+        "train.device=cpu (evaluate: --device cpu)"));
   }
   return Verdict::kGpuEach;
 }

@@ -49,7 +49,7 @@ TEST(BindDeviceTest, CudaWithoutAGpuIsAClearError) {
   const std::string message(device.status().message());
   EXPECT_THAT(message, HasSubstr("no GPU"));
   EXPECT_THAT(message, HasSubstr(TestWorld().host));
-  EXPECT_THAT(message, HasSubstr("use device cpu"));
+  EXPECT_THAT(message, HasSubstr("train.device=cpu"));
 }
 
 TEST(BindDeviceTest, UnknownWord) {

@@ -58,7 +58,7 @@ TEST(JudgeClaimsTest, NoGpuAnywhere) {
   EXPECT_EQ(*JudgeClaims({Claim("a", 0, -1, ""), Claim("b", 0, -1, "")}, false), Verdict::kCpu);
   EXPECT_THAT(
       Message(JudgeClaims({Claim("a", 0, -1, "", "cuda")}, false)),
-      AllOf(HasSubstr("no GPU"), HasSubstr("on a"), HasSubstr("no driver"), HasSubstr("use device cpu")));
+      AllOf(HasSubstr("no GPU"), HasSubstr("on a"), HasSubstr("no driver"), HasSubstr("train.device=cpu")));
 }
 
 TEST(JudgeClaimsTest, SomeHostsWithoutGpu) {

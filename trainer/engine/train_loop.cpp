@@ -48,7 +48,7 @@ absl::StatusOr<RunEnd> TrainLoop::Run() {
   RETURN_IF_ERROR(SetUp());
   RETURN_IF_ERROR(Resume());
   auto end = Loop();
-  if (end.ok()) {
+  if (end.ok() && steps_done_ > steps_at_start_) {
     RETURN_IF_ERROR(FromRankZero(WriteSummary(*end == RunEnd::kFinished ? "finished" : "stopped")));
   }
   return end;
@@ -126,18 +126,24 @@ absl::Status TrainLoop::InitialiseModel(model::Classifier& model) const {
 }
 
 absl::Status TrainLoop::CheckResumable(const nlohmann::json& state, const std::string& folder) const {
-  // These decide which utterance comes when: with another value the run would skip some and repeat others.
-  const auto check = [&](const char* key, const nlohmann::json& mine) -> absl::Status {
+  // All of these decide which utterance comes when: with another value the run would skip some and repeat
+  // others.
+  if (state.value("speakers", nlohmann::json()) != data_->dataset().manifest().speakers ||
+      state.value("data_fingerprint", "") != data_->Fingerprint()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(folder, " was trained on other data than ", config_.data.path,
+                     " holds now (its shards, its speakers or its split '", config_.data.train_split,
+                     "' differ); set data.path to that data set, or give this run another run.dir"));
+  }
+  const auto check = [&](const char* section, const char* key, const nlohmann::json& mine) -> absl::Status {
     const auto theirs = state.value(key, nlohmann::json());
     if (theirs == mine) return absl::OkStatus();
     return absl::InvalidArgumentError(
-        absl::StrCat(folder, " was made with ", key, " = ", theirs.dump(), ", this run has ", mine.dump(),
-                     "; set it back to go on, or give this run another run.dir"));
+        absl::StrCat(folder, " was made with ", section, ".", key, " = ", theirs.dump(), ", this run has ",
+                     mine.dump(), "; set it back to go on, or give this run another run.dir"));
   };
-  RETURN_IF_ERROR(check("speakers", data_->dataset().manifest().speakers));
-  RETURN_IF_ERROR(check("data_fingerprint", data_->Fingerprint()));
-  RETURN_IF_ERROR(check("seed", config_.run.seed));
-  return check("global_batch", config_.train.global_batch);
+  RETURN_IF_ERROR(check("run", "seed", config_.run.seed));
+  return check("train", "global_batch", config_.train.global_batch);
 }
 
 absl::Status TrainLoop::Resume() {
@@ -353,7 +359,10 @@ void TrainLoop::Log(const EvaluationFigures* validation) {
     }
     telemetry::Info(line);
     // Not a reason to lose the run: saving a checkpoint will fail loudly if the disk stays full.
-    if (auto status = metrics_->Append(json); !status.ok()) telemetry::Warn(std::string(status.message()));
+    if (auto status = metrics_->Append(json); !status.ok() && !warned_of_metrics_) {
+      telemetry::Warn(std::string(status.message()));
+      warned_of_metrics_ = true;
+    }
   }
   meter_.Restart();
 }

@@ -77,6 +77,7 @@ class TrainLoop {
   int64_t figures_taken_ = 0;  // steps whose figures have arrived
   int64_t saved_step_ = -1;    // of the newest checkpoint
   bool stop_agreed_ = false;
+  bool warned_of_metrics_ = false;
   std::optional<Best> best_;
   std::optional<EvaluationFigures> validation_;  // the latest
   absl::Status data_error_;                      // this rank's own

@@ -30,9 +30,10 @@ absl::Status CheckSpeakersHaveUtterances(const data::Dataset& dataset, const std
   if (empty != counts.end()) {
     const auto& speakers = dataset.manifest().speakers;
     return absl::InvalidArgumentError(absl::StrCat(
-        where, " has no utterance of speaker '", speakers[static_cast<size_t>(empty - counts.begin())],
-        "' (nor of ", std::count(counts.begin(), counts.end(), 0) - 1, " others of the ", speakers.size(),
-        "); divide the data set again with `mels split`, or leave those speakers out"));
+        where, " has no utterance of speaker '", speakers[static_cast<size_t>(empty - counts.begin())], "' (",
+        std::count(counts.begin(), counts.end(), 0), " of ", speakers.size(),
+        " speakers have none there); divide the data set again with `mels split`, or leave those speakers "
+        "out"));
   }
   return absl::OkStatus();
 }

@@ -148,7 +148,7 @@ class Configuration(BadInputTestCase):
     def test_cuda_without_a_gpu(self):
         if pathlib.Path("/dev/nvidiactl").exists():
             self.skipTest("this machine has a GPU")
-        self.assert_training_refused(self.data, "no GPU", "use device cpu", train__device="cuda")
+        self.assert_training_refused(self.data, "no GPU", "train.device=cpu", train__device="cuda")
 
 
 class DataSets(BadInputTestCase):

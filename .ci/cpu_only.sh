@@ -6,17 +6,18 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/mpi_env.sh
 site=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-mkdir -p "$work/torch/lib"
-ln -s "$site/torch/include" "$work/torch/include"
-ln -s "$site"/torch/lib/{libtorch,libtorch_cpu,libc10,libgomp}.so* "$work/torch/lib/"
-ln -s "$site/nvidia" "$work/nvidia"
-# Where sources stay in this folder, ccache knows those that do not see LibTorch already.
-cmake --preset release -B build-cpu -DWITH_CUDA=OFF -DCMAKE_PREFIX_PATH="$work/torch" --fresh >"$work/configure.log" ||
-  { cat "$work/configure.log" >&2; exit 1; }
+libtorch=$PWD/build-cpu/libtorch/torch
+rm -rf build-cpu/libtorch
+mkdir -p "$libtorch/lib"
+ln -s "$site/torch/include" "$libtorch/include"
+ln -s "$site"/torch/lib/{libtorch,libtorch_cpu,libc10,libgomp}.so* "$libtorch/lib/"
+ln -s "$site/nvidia" build-cpu/libtorch/nvidia
+log=build-cpu/configure.log
+cmake --preset release -B build-cpu -DWITH_CUDA=OFF -DCMAKE_PREFIX_PATH="$libtorch" >"$log" 2>&1 ||
+  { cat "$log" >&2; exit 1; }
 cmake --build build-cpu --target trainer
-if readelf -d "build-cpu/bin/trainer" | grep -E 'cuda|nccl'; then
+build-cpu/bin/trainer --version
+if readelf -d build-cpu/bin/trainer | grep -E 'cuda|nccl'; then
   echo "error: a build with -DWITH_CUDA=OFF must not link these" >&2
   exit 1
 fi

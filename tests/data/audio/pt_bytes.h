@@ -12,7 +12,7 @@
 namespace data::testing {
 
 inline void Append(std::string& bytes, uint64_t value, int size) {
-  for (int i = 0; i < size; ++i) bytes += static_cast<char>(value >> (8 * i) & 0xff);
+  for (int i = 0; i < size; ++i) bytes += static_cast<char>(i < 8 ? value >> (8 * i) & 0xff : 0);
 }
 
 using ZipEntries = std::vector<std::pair<std::string, std::string>>;  // name, content

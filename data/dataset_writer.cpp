@@ -11,46 +11,18 @@
 #include "absl/strings/str_cat.h"
 #include "data/checksum.h"
 #include "data/half.h"
+#include "data/leftovers.h"
 #include "data/shard_format.h"
 #include "data/split.h"
 #include "data/status_macros.h"
 
 namespace data {
-namespace {
-
-namespace fs = std::filesystem;
-
-// Whether `name` is a shard or what a stopped run leaves of one.
-bool IsShardFile(const std::string& name) {
-  return name.size() >= 8 && name.rfind("shard-", 0) == 0 &&
-         (name.ends_with(".h5") || name.ends_with(".h5.tmp"));
-}
-
-// The manifest first: from then on the folder is not a data set.
-absl::Status RemoveDataset(const std::string& folder) {
-  std::error_code error;
-  fs::remove(ManifestPath(folder), error);
-  if (error) return ErrnoStatus(error.value(), "cannot remove", ManifestPath(folder));
-  std::vector<fs::path> shards;
-  for (const auto& entry : fs::directory_iterator(folder, error)) {
-    if (IsShardFile(entry.path().filename().string())) shards.push_back(entry.path());
-  }
-  if (error) return ErrnoStatus(error.value(), "cannot list", folder);
-  for (const fs::path& shard : shards) {
-    fs::remove(shard, error);
-    if (error) return ErrnoStatus(error.value(), "cannot remove", shard.string());
-  }
-  return absl::OkStatus();
-}
-
-}  // namespace
-
 DatasetWriter::DatasetWriter(WriterOptions options)
     : options_(std::move(options)), shard_(options_.front_end.n_mels, options_.dtype) {}
 
 DatasetWriter::~DatasetWriter() {
   // Best effort: without dataset.json the shards are of no use to anyone.
-  if (!finished_) RemoveDataset(options_.folder).IgnoreError();
+  if (!finished_) RemoveUnfinished(options_.folder).IgnoreError();
 }
 
 absl::StatusOr<std::unique_ptr<DatasetWriter>> DatasetWriter::Create(WriterOptions options) {
@@ -71,7 +43,7 @@ absl::StatusOr<std::unique_ptr<DatasetWriter>> DatasetWriter::Create(WriterOptio
   }
   const std::string folder = options.folder;
   std::error_code error;
-  fs::create_directories(folder, error);
+  std::filesystem::create_directories(folder, error);
   if (error) return ErrnoStatus(error.value(), "cannot make folder", folder);
   UniqueFd lock(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!lock.valid()) return ErrnoStatus(errno, "cannot open folder", folder);
@@ -79,11 +51,7 @@ absl::StatusOr<std::unique_ptr<DatasetWriter>> DatasetWriter::Create(WriterOptio
     return absl::FailedPreconditionError(
         absl::StrCat("another process is writing to ", folder, ": let it end first"));
   }
-  if (fs::exists(ManifestPath(folder), error) && !options.overwrite) {
-    return absl::AlreadyExistsError(
-        absl::StrCat(folder, " already holds a data set: choose another folder, or replace it with --force"));
-  }
-  RETURN_IF_ERROR(RemoveDataset(folder));
+  RETURN_IF_ERROR(PrepareFolder(folder, options.overwrite));
 
   std::unique_ptr<DatasetWriter> writer(new DatasetWriter(std::move(options)));
   writer->folder_lock_ = std::move(lock);
@@ -145,7 +113,8 @@ absl::Status DatasetWriter::Finish() {
         absl::StrCat("nothing to write to ", options_.folder, ": no utterances"));
   RETURN_IF_ERROR(FlushShard());
   RETURN_IF_ERROR(SyncFolder(options_.folder));
-  RETURN_IF_ERROR(SaveManifest(options_.folder, manifest_));
+  // The manifest takes the place of the mark: at no moment are there finished shards without one of them.
+  RETURN_IF_ERROR(SaveManifest(options_.folder, manifest_, UnfinishedPath(options_.folder)));
   finished_ = true;
   return absl::OkStatus();
 }

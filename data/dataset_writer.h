@@ -23,12 +23,13 @@ struct WriterOptions {
   DType dtype = DType::kFloat32;
   int64_t shard_mib = 256;            // frames held in memory, and the size of a full shard
   std::vector<std::string> speakers;  // unique, not empty strings; indexes into it label the utterances
-  bool overwrite = false;             // replace a complete data set that is there
+  bool overwrite = false;             // replace a data set that is there
 };
 
 // Writes a data set: shards as they fill, dataset.json last and atomically, so that a folder without
-// dataset.json is not a data set. Destroyed before Finish() it removes what it wrote. Memory: one shard,
-// whatever the data set's size. One thread at a time.
+// dataset.json is not a data set. Destroyed before Finish() it removes what it wrote; killed, it leaves a
+// mark by which the next writer knows the shards as leftovers. Memory: one shard, whatever the data set's
+// size. One thread at a time.
 //
 //   auto writer = DatasetWriter::Create({.folder = "mels", .front_end = front_end, .speakers = {"ann",
 //   "bob"}});
@@ -36,7 +37,8 @@ struct WriterOptions {
 //   (*writer)->Finish();
 class DatasetWriter {
  public:
-  // kAlreadyExists: the folder holds a data set and `overwrite` is off. kInvalidArgument: options.
+  // kAlreadyExists: the folder holds a data set, or shards that no killed writer left there, and `overwrite`
+  // is off; or files of others under the names of shards, which are never removed. kInvalidArgument: options.
   // kFailedPrecondition: another process writes there. kResourceExhausted: disk full.
   static absl::StatusOr<std::unique_ptr<DatasetWriter>> Create(WriterOptions options);
   ~DatasetWriter();

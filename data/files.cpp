@@ -110,8 +110,8 @@ absl::Status SyncFolder(const std::string& folder) {
   return absl::OkStatus();
 }
 
-absl::Status WriteFileAtomically(const std::string& path, const std::string& content) {
-  const std::string temporary = path + ".tmp";
+absl::Status WriteFileAtomically(const std::string& path, const std::string& content, std::string temporary) {
+  if (temporary.empty()) temporary = path + ".tmp";
   auto write = [&]() -> absl::Status {
     const UniqueFd fd(open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
     if (!fd.valid()) return ErrnoStatus(errno, "cannot create", temporary);

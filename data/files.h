@@ -39,9 +39,11 @@ absl::Status PreadAll(int fd, void* out, size_t size, int64_t offset, const std:
 absl::Status PwriteAll(int fd, const void* bytes, size_t size, int64_t offset, const std::string& path);
 
 absl::StatusOr<std::string> ReadFile(const std::string& path);
-// Replaces `path` so that after a crash at any moment it holds the old content or the new: temporary file,
-// fsync, rename, fsync of the folder.
-absl::Status WriteFileAtomically(const std::string& path, const std::string& content);
+// Replaces `path` so that after a crash at any moment it holds the old content or the new: temporary file
+// (`path` + ".tmp" where none is named), fsync, rename, fsync of the folder. On failure the temporary file
+// goes.
+absl::Status WriteFileAtomically(const std::string& path, const std::string& content,
+                                 std::string temporary = "");
 absl::Status SyncFolder(const std::string& folder);
 
 }  // namespace data

@@ -174,6 +174,10 @@ std::string ManifestPath(const std::string& folder) {
   return (std::filesystem::path(folder) / kManifestName).string();
 }
 
+std::string UnfinishedPath(const std::string& folder) {
+  return (std::filesystem::path(folder) / kUnfinishedName).string();
+}
+
 std::string ShardName(int64_t shard) { return absl::StrFormat("shard-%05d.h5", shard); }
 
 absl::StatusOr<Manifest> LoadManifest(const std::string& folder) {
@@ -212,7 +216,7 @@ absl::StatusOr<Manifest> LoadManifest(const std::string& folder) {
   return manifest;
 }
 
-absl::Status SaveManifest(const std::string& folder, const Manifest& manifest) {
+absl::Status SaveManifest(const std::string& folder, const Manifest& manifest, const std::string& temporary) {
   json shards = json::array();
   for (size_t i = 0; i < manifest.shards.size(); ++i) {
     const ShardInfo& shard = manifest.shards[i];
@@ -247,7 +251,7 @@ absl::Status SaveManifest(const std::string& folder, const Manifest& manifest) {
     absl::StrAppend(&text, text.size() == 1 ? "\n" : ",\n", "  \"", key, "\": ", value.dump());
   }
   absl::StrAppend(&text, "\n}\n");
-  return WriteFileAtomically(ManifestPath(folder), text);
+  return WriteFileAtomically(ManifestPath(folder), text, temporary);
 }
 
 }  // namespace data

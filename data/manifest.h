@@ -54,14 +54,17 @@ struct Manifest {
 };
 
 std::string ManifestPath(const std::string& folder);
-std::string ShardName(int64_t shard);  // "shard-00007.h5"
+std::string UnfinishedPath(const std::string& folder);  // the mark of an unfinished data set
+std::string ShardName(int64_t shard);                   // "shard-00007.h5"
 
 // kNotFound: no such folder, or no dataset.json in it. kInvalidArgument: a schema this program does not know.
 // kDataLoss: not JSON, or a key missing, mistyped or impossible (named). What it returns is consistent in
 // itself.
 absl::StatusOr<Manifest> LoadManifest(const std::string& folder);
 
-// Writes dataset.json atomically and durably.
-absl::Status SaveManifest(const std::string& folder, const Manifest& manifest);
+// Writes dataset.json atomically and durably. `temporary`: the path, in the same folder, under which it is
+// written before it is renamed; empty: dataset.json.tmp.
+absl::Status SaveManifest(const std::string& folder, const Manifest& manifest,
+                          const std::string& temporary = "");
 
 }  // namespace data

@@ -10,6 +10,8 @@ inline constexpr int64_t kSchemaVersion = 1;
 inline constexpr char kManifestFormat[] = "mel-dataset";
 inline constexpr char kShardFormat[] = "mel-shard";
 inline constexpr char kManifestName[] = "dataset.json";
+// The mark of a folder whose writer is at work, or was killed.
+inline constexpr char kUnfinishedName[] = "dataset.json.unfinished";
 
 // A line of JSON in front of the HDF5 superblock, zero-padded. It tells what the file is without HDF5. As
 // large as the alignment that the shards use, which HDF5 demands.

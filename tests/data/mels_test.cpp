@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <map>
 #include <thread>
 
 #include "tests/data/dataset_fixtures.h"
@@ -229,7 +230,85 @@ TEST(Mels, InterruptedItLeavesNothingCompleteAndSaysHowToGoOn) {
     EXPECT_EQ(RunMels(SynthArguments(folder.path("set"))).code, 0);
     EXPECT_EQ(OpenOrDie(folder.path("set"))->size(), 40);
     EXPECT_FALSE(std::filesystem::exists(folder.path("set/shard-00001.h5")));
+    EXPECT_FALSE(std::filesystem::exists(folder.path("set/dataset.json.unfinished")));
   }
+}
+
+// What the files of a folder hold, by name.
+std::map<std::string, std::string> Contents(const std::string& folder) {
+  std::map<std::string, std::string> contents;
+  for (const auto& entry : std::filesystem::directory_iterator(folder))
+    contents[entry.path().filename().string()] = ReadBytes(entry.path().string());
+  return contents;
+}
+
+TEST(Mels, ADataSetThatLostItsManifestIsKeptUnlessForced) {
+  const TemporaryFolder folder;
+  SeveralShards().Write(folder.path());
+  std::filesystem::remove(folder.path("dataset.json"));
+  const auto before = Contents(folder.path());
+  ASSERT_GT(before.size(), 2U);
+  ExpectRefused(SynthArguments(folder.path()),
+                folder.path("shard-00000.h5") +
+                    " belongs to a data set that has lost its "
+                    "dataset.json: choose another folder, or give it up with --force");
+  EXPECT_EQ(Contents(folder.path()), before);
+  EXPECT_EQ(RunMels(SynthArguments(folder.path(), {"--force"})).code, 0);
+  EXPECT_EQ(Contents(folder.path()).size(), 2U);
+  EXPECT_EQ(OpenOrDie(folder.path())->size(), 40);
+}
+
+// An HDF5 file without our user block, one that quotes it, and a file that is blank.
+TEST(Mels, FilesOfOthersAreNeverRemoved) {
+  const std::string foreign_bytes[] = {"\x89HDF\r\n\x1a\n" + std::string(8000, 'x'),
+                                       "{\"format\":\"mel-shard\"}\n" + std::string(8000, 'x'),
+                                       std::string(8000, '\0'), ""};
+  for (const bool marked : {false, true}) {
+    for (const std::string& bytes : foreign_bytes) {
+      const TemporaryFolder folder;
+      if (marked) WriteBytes(folder.path("dataset.json.unfinished"), "");
+      WriteBytes(folder.path("shard-00003.h5"), bytes);
+      WriteBytes(folder.path("notes.txt"), "mine");
+      const auto before = Contents(folder.path());
+      for (const std::vector<std::string>& more : {std::vector<std::string>{}, {"--force"}}) {
+        ExpectRefused(SynthArguments(folder.path(), more),
+                      folder.path("shard-00003.h5") + " is in the way, and no shard that mels wrote");
+        EXPECT_EQ(Contents(folder.path()), before);
+      }
+    }
+  }
+  // Under names that no writer takes they may stay, even with the bytes of a shard.
+  const TemporaryFolder folder;
+  SmallDataset().Write(folder.path("set"));
+  const std::string shard = ReadBytes(folder.path("set/shard-00000.h5"));
+  for (const char* name : {"shard-old.h5", "shard-1.h5", "shard-000001.h5", "shard-00001.bak.h5.tmp"}) {
+    const std::string path = folder.path(std::string("set/") + name);
+    WriteBytes(path, shard);
+    ExpectRefused({"synth", folder.path("set")}, "already holds a data set");
+    std::filesystem::rename(folder.path("set/dataset.json"), folder.path("dataset.json"));
+    std::filesystem::rename(folder.path("set/shard-00000.h5"), folder.path("shard"));
+    ExpectRefused(SynthArguments(folder.path("set")), path + " would lie among the shards");
+    std::filesystem::rename(folder.path("dataset.json"), folder.path("set/dataset.json"));
+    std::filesystem::rename(folder.path("shard"), folder.path("set/shard-00000.h5"));
+    EXPECT_EQ(RunMels(SynthArguments(folder.path("set"), {"--force"})).code, 0);
+    EXPECT_EQ(ReadBytes(path), shard);
+    std::filesystem::remove(path);
+  }
+}
+
+TEST(Mels, LeftoversOfAKilledRunGoWhateverTheirState) {
+  const TemporaryFolder folder;
+  SeveralShards().Write(folder.path());
+  // As after a kill amid the third shard: the mark instead of the manifest, and a place without its content.
+  std::filesystem::rename(folder.path("dataset.json"), folder.path("dataset.json.unfinished"));
+  WriteBytes(folder.path("shard-00002.h5.tmp"), std::string(100000, '\0'));
+  WriteBytes(folder.path("shard-00003.h5.tmp"), "");
+  EXPECT_EQ(RunMels(SynthArguments(folder.path())).code, 0);
+  EXPECT_EQ(Contents(folder.path()).size(), 2U);
+  EXPECT_EQ(OpenOrDie(folder.path())->size(), 40);
+
+  WriteBytes(folder.path("shard-00003.h5.tmp"), std::string(100000, '\0'));
+  ExpectRefused(SynthArguments(folder.path(), {"--force"}), "shard-00003.h5.tmp is in the way");
 }
 
 TEST(Mels, AFullDiskIsOneClearLine) {

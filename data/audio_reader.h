@@ -18,13 +18,14 @@ struct Audio {
 // mistake, or a damaged header, and must not fill the memory.
 inline constexpr double kMaxRecordingSeconds = 3600;
 
-// Decodes a whole file and resamples it to `rate` Hz. Samples of integer formats are scaled to [-1, 1).
+// Decodes a whole file and resamples it to `rate` Hz. Samples of integer formats are scaled to [-1, 1);
+// those of lossy and floating-point formats may overshoot, and are taken as they are up to a magnitude of 8.
 //
 // Memory grows with what is really decoded, never with what a header claims. Any thread may call it at any
 // time. Messages do not repeat the path; they read on after it ("a.wav: ends after ..."). Errors:
 //   kNotFound            no such file
 //   kInvalidArgument     not a supported format; no samples; a rate outside 4 to 384 kHz; longer than
-//                        kMaxRecordingSeconds; a floating-point file with values beyond [-1, 1]
+//                        kMaxRecordingSeconds; a sample beyond a magnitude of 8
 //   kDataLoss            damaged: cannot be decoded, ends early, or holds NaN or infinity
 absl::StatusOr<Audio> ReadAudio(const std::string& path, int rate);
 

@@ -193,9 +193,58 @@ TEST(ReadAudio, FloatingPointOutsideItsRange) {
   samples[777] = std::numeric_limits<float>::infinity();
   testing::WriteAudio(folder.File("inf.wav"), testing::kFloatWav, 22050, samples);
   ExpectError(folder.File("inf.wav"), absl::StatusCode::kDataLoss, "sample 777");
-  samples[777] = -1.25F;
+  samples[777] = -8.5F;
   testing::WriteAudio(folder.File("loud.wav"), testing::kFloatWav, 16000, samples);
-  ExpectError(folder.File("loud.wav"), absl::StatusCode::kInvalidArgument, "is clipped: -1.25 at sample 777");
+  ExpectError(folder.File("loud.wav"), absl::StatusCode::kInvalidArgument,
+              "holds -8.5 at sample 777, but float audio must be within [-1, 1]");
+}
+
+TEST(ReadAudio, OvershootIsTakenAsItIs) {
+  const testing::TempFolder folder;
+  std::vector<float> samples = testing::Noise(1, 16000, 5);
+  samples[777] = -1.25F;
+  samples[778] = 8.0F;
+  testing::WriteAudio(folder.File("loud.wav"), testing::kFloatWav, 16000, samples);
+  const auto exact = ReadAudio(folder.File("loud.wav"), 16000);
+  ASSERT_TRUE(exact.ok()) << exact.status();
+  EXPECT_EQ(exact->samples, samples);
+
+  // A square wave at full scale: what lossy coding leaves of it swings beyond.
+  for (size_t i = 0; i < samples.size(); ++i) samples[i] = i / 40 % 2 == 0 ? 1.0F : -1.0F;
+  for (const auto& [extension, format] : {Format{".ogg", testing::kOgg}, Format{".mp3", testing::kMp3}}) {
+    const std::string path = folder.File(std::string("square") + extension);
+    testing::WriteAudio(path, format, 16000, samples);
+    const auto audio = ReadAudio(path, 16000);
+    ASSERT_TRUE(audio.ok()) << extension << ": " << audio.status();
+    EXPECT_GT(*std::max_element(audio->samples.begin(), audio->samples.end()), 1.01F) << extension;
+  }
+}
+
+// The byte that makes an odd chunk even may be missing at the end of the file; a byte of sound may not.
+TEST(ReadAudio, AMissingPadByteIsNoTruncation) {
+  const testing::TempFolder folder;
+  const std::string path = folder.File("odd.wav");
+  testing::WriteAudio(path, SF_FORMAT_WAV | SF_FORMAT_PCM_U8, 16000,
+                      testing::Noise(1001.0 / 16000, 16000, 7));
+  std::string bytes = testing::ReadBytes(path);
+  ASSERT_EQ(bytes.size(), 44U + 1001 + 1);
+  const auto whole = ReadAudio(path, 16000);
+  ASSERT_TRUE(whole.ok()) << whole.status();
+  ASSERT_EQ(whole->samples.size(), 1001U);
+  bytes.pop_back();
+  testing::WriteBytes(path, bytes);
+  const auto unpadded = ReadAudio(path, 16000);
+  ASSERT_TRUE(unpadded.ok()) << unpadded.status();
+  EXPECT_EQ(unpadded->samples, whole->samples);
+  bytes.pop_back();
+  testing::WriteBytes(path, bytes);
+  ExpectError(path, absl::StatusCode::kDataLoss, "is truncated: 1044 bytes of the 1046");
+
+  const std::string even = folder.File("even.wav");
+  testing::WriteAudio(even, testing::kWav, 16000, testing::Noise(0.5, 16000, 7));
+  bytes = testing::ReadBytes(even);
+  testing::WriteBytes(even, bytes.substr(0, bytes.size() - 1));
+  ExpectError(even, absl::StatusCode::kDataLoss, "is truncated");
 }
 
 // A FLAC header that promises 2^36 - 1 samples: an error, and no memory to match.

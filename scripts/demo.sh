@@ -3,8 +3,8 @@
 #
 # usage: scripts/demo.sh
 #
-# Sets up first (scripts/setup.sh). The demo itself takes some two minutes on two cores and writes only to runs/demo,
-# which it empties when it starts.
+# Sets up first (scripts/setup.sh). The demo itself takes some two minutes on two cores and writes only to runs/demo
+# (or $DEMO_DIR), which it empties when it starts.
 set -euo pipefail
 if (($#)); then
   sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
@@ -16,7 +16,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scripts/setup.sh
 source scripts/mpi_env.sh
 
-demo=runs/demo
+demo=${DEMO_DIR:-runs/demo}
 speech=$demo/speech
 stage() { printf '\n== %s\n' "$*"; }
 

@@ -96,7 +96,7 @@ if ((build)); then
     run_logged "configuring" "$logs/configure.log" cmake --preset release
   fi
   echo "Building in build/ (some minutes the first time)"
-  cmake --build --preset release
+  cmake --build --preset release --target trainer mels
   for program in trainer mels; do
     [[ -x build/bin/$program ]] || { echo "error: the build left no build/bin/$program" >&2; exit 1; }
   done

@@ -6,5 +6,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scripts/setup.sh
 source scripts/mpi_env.sh
+echo "Building the tests"
+cmake --build --preset release
 cd build
 exec ctest --output-on-failure --no-tests=error -j "$(nproc)" "$@"

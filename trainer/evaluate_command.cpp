@@ -21,6 +21,19 @@ struct Job {
   std::vector<int64_t> class_of_speaker;
 };
 
+// Features made in another way than those the model was trained on are legal, but the figures mean less: says
+// so.
+void WarnOfFrontEnd(const Job& job, const EvaluateArguments& arguments) {
+  const auto mine = data::FrontEndToJson(job.dataset->manifest().front_end);
+  const auto trained = data::FrontEndToJson(job.trained.front_end);
+  for (const auto& [key, value] : trained.items()) {
+    if (key == "source" || mine.value(key, nlohmann::json()) == value) continue;
+    std::fprintf(stderr, "trainer: warning: %s was made with %s = %s, the model was trained on %s\n",
+                 arguments.data.c_str(), key.c_str(), mine.value(key, nlohmann::json()).dump().c_str(),
+                 value.dump().c_str());
+  }
+}
+
 // Every utterance must have a speaker, and the model must know it by name.
 absl::Status CheckSpeakersKnown(const Job& job, const EvaluateArguments& arguments) {
   for (const int64_t utterance : job.utterances) {
@@ -64,6 +77,7 @@ absl::Status Evaluate(const EvaluateArguments& arguments, const launcher::World&
   ASSIGN_OR_RETURN(const auto device, launcher::BindDevice(world, {arguments.device, arguments.threads}));
   auto job = Prepare(arguments);
   RETURN_IF_ERROR(launcher::AgreeOn(world, job.status()));
+  if (world.rank == 0) WarnOfFrontEnd(*job, arguments);
   job->trained.model->to(device);
   const auto loader = engine::MakeEvaluationLoader(job->dataset, job->utterances, job->class_of_speaker,
                                                    world, arguments.frames, device.is_cuda());

@@ -64,7 +64,8 @@ int PrintConfig(int argc, char** argv, const TrainArguments& arguments) {
 }
 
 int Main(int argc, char** argv) {
-  CLI::App app("Trains speaker classifiers on any number of ranks: mpirun -np 8 trainer --config hard.yaml");
+  CLI::App app(
+      "Trains speaker classifiers on any number of ranks: mpirun -np 8 trainer --config simple.yaml");
   app.set_version_flag("--version", std::string(kVersionLine));
   TrainArguments train;
   bool print_config = false;
@@ -94,6 +95,11 @@ int Main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
     if (app.get_subcommands().empty() && train.config.empty()) {
+      for (const auto& word : train.overrides) {
+        if (word.find('=') == std::string::npos) {
+          throw CLI::ParseError("there is no command '" + word + "'", CLI::ExitCodes::ExtrasError);
+        }
+      }
       throw CLI::RequiredError("--config FILE (try simple.yaml)");
     }
   } catch (const CLI::ParseError& error) {

@@ -39,6 +39,9 @@ class GradientReducer {
   // been started and waits as Communicator::WaitAll does.
   void Finish();
 
+  // Whether slices may be on their way: between Arm() and the end of Finish() the buffer must be left alone.
+  bool armed() const { return armed_; }
+
   int64_t buckets() const { return static_cast<int64_t>(buckets_.size()); }
 
  private:

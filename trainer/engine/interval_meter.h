@@ -20,8 +20,7 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-// Means over the steps of an interval. The clock runs from Restart(); Exclude() takes out what is no step (a
-// validation, a checkpoint).
+// The clock runs from Restart(); excluded_seconds is what was no step (a validation, a checkpoint).
 struct IntervalMeter {
   int64_t steps = 0;
   double loss = 0, correct = 0;  // sums

@@ -1,11 +1,15 @@
 #include "trainer/engine/train_loop.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+
+#include <cerrno>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "data/files.h"
 #include "data/status_macros.h"
 #include "launcher/control.h"
 #include "launcher/device.h"
@@ -18,17 +22,6 @@ namespace trainer::engine {
 namespace {
 
 namespace fs = std::filesystem;
-
-absl::Status WriteTextFile(const fs::path& path, const std::string& text) {
-  std::ofstream out(path, std::ios::trunc);
-  out << text;
-  out.close();
-  if (!out) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("cannot write ", path.string(), "; is the disk full or the folder read-only?"));
-  }
-  return absl::OkStatus();
-}
 
 }  // namespace
 
@@ -67,7 +60,6 @@ absl::Status TrainLoop::SetUp() {
   torch::manual_seed(static_cast<uint64_t>(config_.run.seed));
   auto model = model::MakeModel(config_.model, manifest.front_end.n_mels,
                                 static_cast<int64_t>(manifest.speakers.size()));
-  RETURN_IF_ERROR(launcher::AgreeOn(world_, InitialiseModel(*model)));
   model->to(device_);
 
   communicator_ = launcher::MakeCommunicator(world_, device_);
@@ -104,6 +96,13 @@ absl::Status TrainLoop::PrepareRunFolder() {
     return absl::InvalidArgumentError(absl::StrCat("cannot create run.dir ", config_.run.dir, ": ",
                                                    error.message(), "; set run.dir to another folder"));
   }
+  run_lock_ = data::UniqueFd(open(config_.run.dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!run_lock_.valid()) return data::ErrnoStatus(errno, "cannot open run.dir", config_.run.dir);
+  if (flock(run_lock_.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("another run is writing to run.dir ", config_.run.dir,
+                     "; let it end first, or set run.dir to another folder"));
+  }
   if (config_.run.resume == "never") {
     ASSIGN_OR_RETURN(const auto steps, store_.Steps());
     if (!steps.empty()) {
@@ -112,17 +111,16 @@ absl::Status TrainLoop::PrepareRunFolder() {
                        "); set run.resume=auto to go on with it, or another run.dir"));
     }
   }
-  RETURN_IF_ERROR(telemetry::AddLogFile((fs::path(config_.run.dir) / "train.log").string()));
-  return WriteTextFile(fs::path(config_.run.dir) / "config.yaml", config::ToYaml(config_));
+  return telemetry::AddLogFile((fs::path(config_.run.dir) / "train.log").string());
 }
 
-absl::Status TrainLoop::InitialiseModel(model::Classifier& model) const {
+absl::Status TrainLoop::InitialiseModel() {
   if (config_.model.init_from.empty()) return absl::OkStatus();
   const auto source = checkpoint::LoadModel(config_.model.init_from);
   if (!source.ok()) {
     return absl::Status(source.status().code(), absl::StrCat("model.init_from: ", source.status().message()));
   }
-  return LoadModelTensors(source->model, "model.init_from " + config_.model.init_from, model);
+  return LoadModelTensors(source->model, "model.init_from " + config_.model.init_from, step_->model());
 }
 
 absl::Status TrainLoop::CheckResumable(const nlohmann::json& state, const std::string& folder) const {
@@ -157,7 +155,7 @@ absl::Status TrainLoop::Resume() {
       auto latest = store_.LoadLatest(&warnings);
       for (const auto& warning : warnings) telemetry::Warn(warning);
       RETURN_IF_ERROR(latest.status());
-      if (!latest->has_value()) return absl::OkStatus();
+      if (!latest->has_value()) return InitialiseModel();
       const auto& loaded = **latest;
       RETURN_IF_ERROR(CheckResumable(loaded.snapshot.state, loaded.folder));
       RETURN_IF_ERROR(RestoreSnapshot(loaded.snapshot, loaded.folder, loaded.step, *step_));
@@ -185,13 +183,15 @@ absl::Status TrainLoop::Resume() {
     }
   }
   steps_at_start_ = steps_done_;
-  if (rank_zero()) {
-    auto metrics =
-        telemetry::MetricsFile::Open((fs::path(config_.run.dir) / "metrics.jsonl").string(), steps_done_);
-    status = metrics.status();
-    if (metrics.ok()) metrics_.emplace(*std::move(metrics));
-  }
-  return FromRankZero(status);
+  return FromRankZero(rank_zero() ? OpenRunFiles() : absl::OkStatus());
+}
+
+absl::Status TrainLoop::OpenRunFiles() {
+  const fs::path folder = config_.run.dir;
+  RETURN_IF_ERROR(data::WriteFileAtomically((folder / "config.yaml").string(), config::ToYaml(config_)));
+  auto metrics = telemetry::MetricsFile::Open((folder / "metrics.jsonl").string(), steps_done_);
+  if (metrics.ok()) metrics_.emplace(*std::move(metrics));
+  return metrics.status();
 }
 
 absl::StatusOr<RunEnd> TrainLoop::Loop() {
@@ -235,6 +235,7 @@ absl::StatusOr<RunEnd> TrainLoop::Loop() {
 
 absl::Status TrainLoop::RunStep(data::TrainLoader& loader) {
   step_->Begin(steps_done_);
+  if (stop_.requested()) step_->VoteStop();
   for (int64_t micro = 0; micro < config_.train.accumulate; ++micro) {
     step_->WaitForCopies();
     const Stopwatch wait;
@@ -247,8 +248,8 @@ absl::Status TrainLoop::RunStep(data::TrainLoader& loader) {
     }
     step_->AddMicroBatch(**batch, micro + 1 == config_.train.accumulate);
   }
-  if (stop_.requested()) step_->VoteStop();
   step_->Finish(schedule_.LearningRate(steps_done_));
+  meter_.exposed_communication_seconds += communicator_->TakeExposedSeconds();
   ++steps_done_;
   return absl::OkStatus();
 }
@@ -261,13 +262,14 @@ absl::Status TrainLoop::TakeFigures(bool flush) {
     // A failure somewhere is known to all by now, its cause only where it happened: agree on the words.
     if (figures->failed) return launcher::AgreeOn(world_, data_error_);
     if (!std::isfinite(figures->loss) || !std::isfinite(figures->gradient_norm)) {
+      // abs: the sign of a NaN says nothing.
       return absl::AbortedError(
-          absl::StrFormat("step %d: the loss is %g and the gradient norm %g, so the run has diverged; the "
-                          "last checkpoint is %s. Lower "
-                          "optimizer.lr, lengthen schedule.warmup_steps or set optimizer.clip_norm (1.0, "
-                          "say), then run it again",
-                          figures_taken_, figures->loss, figures->gradient_norm,
-                          saved_step_ < 0 ? "none yet" : absl::StrCat("of step ", saved_step_)));
+          absl::StrFormat("step %d: the loss is %g and the gradient norm %g, so the run has diverged; %s. "
+                          "Lower optimizer.lr, lengthen "
+                          "schedule.warmup_steps or set optimizer.clip_norm (1.0, say), then run it again",
+                          figures_taken_, std::abs(figures->loss), std::abs(figures->gradient_norm),
+                          saved_step_ < 0 ? "there is no checkpoint yet"
+                                          : absl::StrCat("the last checkpoint is of step ", saved_step_)));
     }
   }
   return absl::OkStatus();
@@ -320,12 +322,11 @@ absl::Status TrainLoop::Save(bool is_best) {
 }
 
 void TrainLoop::Log(const EvaluationFigures* validation) {
-  const double exposed_seconds = communicator_->TakeExposedSeconds();
   if (rank_zero() && meter_.steps > 0) {
     const auto steps = static_cast<double>(meter_.steps);
     const double utterances = static_cast<double>(config_.train.global_batch);
     const double step_seconds = meter_.StepSeconds();
-    const double exposed = exposed_seconds / steps;
+    const double exposed = meter_.exposed_communication_seconds / steps;
     const double wait = meter_.data_wait_seconds / steps;
     const double loss = meter_.loss / steps;
     const double accuracy = meter_.correct / steps / utterances;
@@ -385,7 +386,8 @@ absl::Status TrainLoop::WriteSummary(const std::string& end) {
   if (best_)
     summary["best"] = {
         {"step", best_->step}, {"valid_accuracy", best_->accuracy}, {"valid_loss", best_->loss}};
-  return WriteTextFile(fs::path(config_.run.dir) / "summary.json", summary.dump(2) + "\n");
+  return data::WriteFileAtomically((fs::path(config_.run.dir) / "summary.json").string(),
+                                   summary.dump(2) + "\n");
 }
 
 }  // namespace trainer::engine

@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "data/files.h"
 #include "launcher/communicator.h"
 #include "launcher/mpi_session.h"
 #include "launcher/stop_signals.h"
@@ -44,9 +45,10 @@ class TrainLoop {
  private:
   absl::Status SetUp();
   absl::Status PrepareRunFolder();
-  absl::Status InitialiseModel(model::Classifier& model) const;
+  absl::Status InitialiseModel();
   absl::Status Resume();
   absl::Status CheckResumable(const nlohmann::json& state, const std::string& folder) const;
+  absl::Status OpenRunFiles();
   absl::StatusOr<RunEnd> Loop();
   absl::Status RunStep(data::TrainLoader& loader);
   absl::Status TakeFigures(bool flush);
@@ -66,6 +68,7 @@ class TrainLoop {
   std::unique_ptr<TrainStep> step_;
   optim::Schedule schedule_;
   checkpoint::CheckpointStore store_;
+  data::UniqueFd run_lock_;                        // rank 0: no second run writes to run.dir
   std::optional<telemetry::MetricsFile> metrics_;  // rank 0
 
   struct Best {

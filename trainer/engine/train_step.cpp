@@ -1,6 +1,10 @@
 #include "trainer/engine/train_step.h"
 
+#include <chrono>
+#include <thread>
+
 #include "data/random.h"
+#include "launcher/error.h"
 
 namespace trainer::engine {
 namespace {
@@ -61,11 +65,13 @@ void TrainStep::WaitForCopies() {
 }
 
 void TrainStep::VoteStop() {
+  TORCH_CHECK(!reducer_.armed(), "a vote after the last micro-batch would race with its own reduction");
   torch::NoGradGuard no_grad;
   parameters_.tail()[kStopVotes].fill_(1);
 }
 
 void TrainStep::VoteFailed() {
+  TORCH_CHECK(!reducer_.armed(), "a vote after the last micro-batch would race with its own reduction");
   torch::NoGradGuard no_grad;
   parameters_.tail()[kFailedRanks].fill_(1);
 }
@@ -91,7 +97,12 @@ std::optional<StepFigures> TrainStep::TakeFigures(bool flush) {
   if (pending_.size() <= kept_back) return std::nullopt;
   Pending pending = std::move(pending_.front());
   pending_.pop_front();
-  if (pending.ready) pending.ready->synchronize();
+  // Not Event::synchronize: where a peer is gone, the device would wait for it for ever.
+  while (pending.ready && !pending.ready->query()) {
+    if (const auto health = communicator_.Health(); !health.ok())
+      throw launcher::Error(std::string(health.message()));
+    std::this_thread::sleep_for(std::chrono::microseconds(20));
+  }
   const auto* host = pending.host.const_data_ptr<float>();
   StepFigures figures;
   figures.loss = host[kLossSum];

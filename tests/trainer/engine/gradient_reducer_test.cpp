@@ -108,13 +108,3 @@ INSTANTIATE_TEST_SUITE_P(BucketMib, GradientReducerTest, ::testing::Values(1e-4,
 
 }  // namespace
 }  // namespace trainer::engine
-
-int main(int argc, char** argv) {
-  ::testing::InitGoogleTest(&argc, argv);
-  launcher::MpiSession session(&argc, &argv);
-  if (launcher::World::FromMpi().rank != 0) {
-    auto& listeners = ::testing::UnitTest::GetInstance()->listeners();
-    delete listeners.Release(listeners.default_result_printer());
-  }
-  return RUN_ALL_TESTS();
-}

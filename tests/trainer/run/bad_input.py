@@ -12,7 +12,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from dataset_files import DatasetFiles
-from run_trainer import (TINY_CONFIG, RunTestCase, checkpoints, evaluate, main, mels, metrics, run, synthesise, train,
+from run_trainer import (TINY_CONFIG, last_step, Job, RunTestCase, checkpoints, evaluate, main, mels, metrics, run, synthesise, train,
                          trainer, training)
 
 FAILURE, BAD_INPUT = 1, 2
@@ -72,7 +72,7 @@ class Usage(BadInputTestCase):
     def test_unknown_command(self):
         # A word that is no command is taken for an override.
         self.assert_refused(["trane", "--config", TINY_CONFIG], "trane", "key=value")
-        self.assert_refused(["trane"], "--config", "--help", ranks=1)
+        self.assert_refused(["trane"], "trane", "--help", ranks=1)
 
     def test_unknown_option(self):
         self.assert_refused(["--config", TINY_CONFIG, "--gpus", "4"], "--gpus", "--help")
@@ -245,6 +245,8 @@ class Checkpoints(BadInputTestCase):
         line = self.assert_training_refused(self.data, "step-00000030", "another model", "model.", "run.dir",
                                             run_dir=self.used_run(), model__d_model=32)
         self.assertIn("[32", line)
+        self.assertIn("d_model: 16", (self.scratch / "run" / "config.yaml").read_text(),
+                      "a refused command must leave the run's configuration alone")
 
     def test_another_order_of_utterances(self):
         for key, value in {"run__seed": 8, "train__global_batch": 16}.items():
@@ -255,10 +257,19 @@ class Checkpoints(BadInputTestCase):
 
     def test_another_data_set(self):
         other = synthesise(self.scratch / "other", seed=4)
-        self.assert_training_refused(other, "step-00000030", "data", "run.dir", run_dir=self.used_run())
+        self.assert_training_refused(other, "step-00000030", "other data", "data.path", "run.dir",
+                                     run_dir=self.used_run())
         shutil.rmtree(self.scratch / "run")
         more_speakers = synthesise(self.scratch / "more", speakers=7)
-        self.assert_training_refused(more_speakers, "step-00000030", "speakers", "run.dir", run_dir=self.used_run())
+        self.assert_training_refused(more_speakers, "step-00000030", "other data", "speakers", "run.dir",
+                                     run_dir=self.used_run())
+
+    def test_two_runs_in_one_folder(self):
+        run_dir = self.scratch / "run"
+        with Job(1, training(self.data, run_dir, schedule__total_steps=1000000)) as first:
+            self.assertTrue(first.wait_until(lambda: last_step(run_dir) > 0, "the first run's first step"))
+            self.assert_training_refused(self.data, "another run", run_dir, "run.dir", run_dir=run_dir)
+            self.assertTrue(first.running())
 
     def test_diverged(self):
         line = self.assert_training_refused(self.data, "step 3", "diverged", "step 30", "optimizer.lr",

@@ -4,6 +4,7 @@ The recordings are looked for in ../shared/data/arabic_commands, beside the sour
 """
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -15,16 +16,18 @@ SOURCE = pathlib.Path(__file__).resolve().parents[3]
 SPEECH = SOURCE.parent / "shared" / "data" / "arabic_commands" / "manifest.csv"
 
 
-class SynthesisedVoices(unittest.TestCase):
+class SynthesisedVoices(RunTestCase):
     def test_the_demo(self):
-        result = subprocess.run(["bash", SOURCE / "scripts" / "demo.sh"], capture_output=True, text=True, timeout=900)
+        folder = self.scratch / "demo"
+        result = subprocess.run(["bash", SOURCE / "scripts" / "demo.sh"], capture_output=True, text=True, timeout=900,
+                                env=dict(os.environ, DEMO_DIR=str(folder)))
         self.assertEqual(result.returncode, 0, result.stdout[-3000:] + result.stderr[-3000:])
         evaluation = next(json.loads(line) for line in result.stdout.splitlines() if line.startswith('{"accuracy"'))
         print(evaluation, file=sys.stderr)
         self.assertEqual(evaluation["utterances"], 120)
         self.assertGreater(evaluation["accuracy"], 0.8)  # chance: 0.03
         self.assertIn(f"Accuracy on unheard sentences of 30 speakers: {evaluation['accuracy']}", result.stdout)
-        self.assertTrue((SOURCE / "runs/demo/run/checkpoints/best/model.safetensors").exists())
+        self.assertTrue((folder / "run/checkpoints/best/model.safetensors").exists())
 
 
 @unittest.skipUnless(SPEECH.exists(), f"no recorded speech in {SPEECH.parent}")

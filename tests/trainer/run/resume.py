@@ -79,6 +79,19 @@ class Interrupted(RunTestCase):
         self.finish(run_dir)
         self.assert_as_uninterrupted(run_dir)
 
+    def test_a_signal_to_one_rank_stops_all(self):
+        run_dir = self.scratch / "run"
+        for rank, at_step in ((0, 20), (1, 130)):
+            with Job(RANKS, self.arguments(run_dir)) as job:
+                self.assertTrue(job.wait_until(lambda: last_step(run_dir) >= at_step, f"step {at_step}"))
+                process = next(process for process, its_rank in job.processes().items() if its_rank == rank)
+                os.kill(process, signal.SIGUSR1)
+                result = job.finish()
+            self.assertEqual(result.code, STOPPED, result)
+            self.assert_stopped_with_checkpoint(run_dir, result)
+        self.finish(run_dir)
+        self.assert_as_uninterrupted(run_dir)
+
     def test_sigterm_saves(self):
         run_dir = self.scratch / "run"
         settings = {"schedule__total_steps": 1_000_000, "train__log_every": 500, "checkpoint__every": 500,
@@ -286,6 +299,15 @@ class Resumed(RunTestCase):
         cut = text.index('{"step":45')
         (run_dir / "metrics.jsonl").write_text(text[:cut + 30])
         self.assert_resumed(run_dir, from_step=40)
+
+    def test_init_from_is_not_needed_to_go_on(self):
+        weights = self.scratch / "weights.safetensors"
+        shutil.copy(self.reference / "checkpoints" / "last" / "model.safetensors", weights)
+        run_dir = self.scratch / "run"
+        train(self, 1, self.data, run_dir, schedule__total_steps=10, model__init_from=weights)
+        weights.unlink()
+        train(self, 1, self.data, run_dir, schedule__total_steps=20, model__init_from=weights)
+        self.assertEqual(last_step(run_dir), 20)
 
     def test_a_finished_run_stays_as_it_is(self):
         run_dir = self.run_as_of(60)

@@ -1,0 +1,64 @@
+// Short runs of a small model's TrainStep, for the tests of it on the CPU and on a GPU.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <vector>
+
+#include "launcher/mpi_session.h"
+#include "trainer/engine/train_step.h"
+#include "trainer/model/factory.h"
+
+namespace trainer::engine {
+
+inline constexpr int64_t kGlobalBatch = 8, kFrames = 24, kMels = 10, kSpeakers = 5;
+
+inline config::Config::Model SmallModel() {
+  config::Config::Model model;
+  model.d_model = 16;
+  model.layers = 2;
+  model.feed_forward = 32;
+  model.dropout = 0;
+  return model;
+}
+
+// This rank's part of the global batch of `step`.
+inline data::Batch BatchOf(const launcher::World& world, int64_t step) {
+  torch::manual_seed(1000 + static_cast<uint64_t>(step));
+  const int64_t share = kGlobalBatch / world.size, first = world.rank * share;
+  const auto part = [&](const torch::Tensor& all) { return all.slice(0, first, first + share).contiguous(); };
+  data::Batch batch;
+  batch.mels = part(torch::randn({kGlobalBatch, kFrames, kMels}));
+  batch.speakers = part(torch::randint(kSpeakers, {kGlobalBatch}, torch::kInt64));
+  batch.lengths = part(torch::randint(1, kFrames + 1, {kGlobalBatch}, torch::kInt64));
+  batch.padded = true;
+  return batch;
+}
+
+struct Trained {
+  std::vector<StepFigures> figures;
+  torch::Tensor parameters;
+};
+
+// `steps` steps from the same start; on rank `voter` a vote to stop in step 2.
+inline Trained TrainOn(const launcher::World& world, torch::Device device, int64_t steps, int voter = -1) {
+  torch::manual_seed(1);
+  auto model = model::MakeModel(SmallModel(), kMels, kSpeakers);
+  model->to(device);
+  const auto communicator = launcher::MakeCommunicator(world, device);
+  TrainStep step(std::move(model), *communicator, world.rank, {1, kGlobalBatch, {1e-3, 4e-3}, {}});
+  Trained result;
+  for (int64_t i = 0; i < steps; ++i) {
+    step.Begin(i);
+    if (i == 2 && world.rank == voter) step.VoteStop();
+    step.WaitForCopies();
+    step.AddMicroBatch(BatchOf(world, i), /*last=*/true);
+    step.Finish(1e-2);
+    while (const auto figures = step.TakeFigures(/*flush=*/i + 1 == steps))
+      result.figures.push_back(*figures);
+  }
+  result.parameters = step.parameters().values().to(torch::kCPU).clone();
+  return result;
+}
+
+}  // namespace trainer::engine

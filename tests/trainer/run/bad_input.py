@@ -268,7 +268,7 @@ class Checkpoints(BadInputTestCase):
         run_dir = self.scratch / "run"
         with Job(1, training(self.data, run_dir, schedule__total_steps=1000000)) as first:
             self.assertTrue(first.wait_until(lambda: last_step(run_dir) > 0, "the first run's first step"))
-            self.assert_training_refused(self.data, "another run", run_dir, "run.dir", run_dir=run_dir)
+            self.assert_refused(training(self.data, run_dir), "another run", run_dir, "run.dir")
             self.assertTrue(first.running())
 
     def test_diverged(self):

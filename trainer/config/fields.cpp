@@ -41,7 +41,8 @@ std::vector<Field> MakeFields() {
       Row("run.seed", &C::run, &C::Run::seed, AtLeast(0),
           "Seed of the initial weights, the order of utterances, the crops and dropout."),
       Row("run.resume", &C::run, &C::Run::resume, OneOf({"auto", "never"}),
-          "auto: go on from the newest valid checkpoint in run.dir, if any. never: start anew; a run.dir that holds one is refused."),
+          "auto: go on from the newest valid checkpoint in run.dir, if any. never: start anew; a run.dir "
+          "that holds one is refused."),
 
       Row("data.path", &C::data, &C::Data::path, Any(),
           "Data set folder (with dataset.json), as mels makes it. Must be set to train."),

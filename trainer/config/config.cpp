@@ -70,10 +70,24 @@ absl::Status CheckTogether(const Config& config, const Origins& origins, const s
     return name;
   };
   const Config::Model& model = config.model;
-  if (model.d_model % model.heads != 0) {
+  if (model.type == "transformer" && model.d_model % model.heads != 0) {
     return Wrong(where({"model.heads", "model.d_model"}), "model.heads",
                  absl::StrCat(model.heads, " does not divide model.d_model (", model.d_model,
                               "); change one of the two"));
+  }
+  if (config.loss.type != "cross_entropy" && model.head != "cosine") {
+    return Wrong(where({"loss.type", "model.head"}), "loss.type",
+                 absl::StrCat(config.loss.type, " needs cosines, and model.head is ", model.head,
+                              "; set model.head: cosine"));
+  }
+  if (config.data.min_crop_frames > config.data.crop_frames) {
+    return Wrong(where({"data.min_crop_frames", "data.crop_frames"}), "data.min_crop_frames",
+                 absl::StrCat(config.data.min_crop_frames, " is above data.crop_frames (",
+                              config.data.crop_frames, "); change one of the two"));
+  }
+  if (config.augment.snr_db[0] > config.augment.snr_db[1]) {
+    return Wrong(where({"augment.snr_db"}), "augment.snr_db",
+                 "the first number must not be above the second");
   }
   const Config::Train& train = config.train;
   if (train.global_batch % train.accumulate != 0) {

@@ -37,22 +37,69 @@ struct Config {
     std::string train_split = "train";
     std::string valid_split = "valid";
     int64_t crop_frames = 128;
+    int64_t min_crop_frames = 0;     // 0 = crop_frames, always
+    std::string normalize = "none";  // none | mean | mean_variance
     int64_t prefetch_batches = 4;
     bool operator==(const Data&) const = default;
   } data;
 
   struct Model {
-    std::string type = "transformer";
+    std::string type = "transformer";  // transformer | conformer
+    // Transformer
     int64_t d_model = 80;
     int64_t layers = 1;
-    int64_t heads = 2;
+    int64_t heads = 2;  // of the Conformer too
     int64_t feed_forward = 256;
     double dropout = 0.1;
     std::string activation = "relu";  // relu | gelu
-    std::string head = "mlp";         // mlp | linear
-    std::string init_from;            // "" = the seed's initial weights
+    // Conformer
+    int64_t dim = 80;
+    int64_t depth = 3;
+    int64_t dim_head = 20;
+    int64_t ff_mult = 4;
+    int64_t conv_expansion_factor = 2;
+    int64_t conv_kernel_size = 15;
+    double attn_dropout = 0.1;
+    double ff_dropout = 0.1;
+    double conv_dropout = 0.1;
+    bool causal = false;
+    std::string conv_norm = "batch";  // batch | sync_batch | layer
+    std::string compat = "none";      // none | reference
+    int64_t subsampling = 1;          // 1 | 2 | 4
+    double stochastic_depth = 0;
+    bool mfa = false;
+    // What follows either encoder
+    std::string pooling = "mean";          // mean | statistics | self_attentive | attentive_statistics
+    int64_t embedding = 0;                 // 0 = none
+    std::string embedding_norm = "batch";  // none | batch | sync_batch | layer
+    double embedding_dropout = 0;
+    std::string head = "mlp";  // mlp | linear | cosine
+    std::string init_from;     // "" = the seed's initial weights
     bool operator==(const Model&) const = default;
   } model;
+
+  struct Loss {
+    std::string type = "cross_entropy";  // cross_entropy | am_softmax | aam_softmax
+    double scale = 30;
+    double margin = 0.2;
+    int64_t margin_warmup_steps = 0;
+    int64_t sub_centres = 1;
+    double label_smoothing = 0;
+    bool operator==(const Loss&) const = default;
+  } loss;
+
+  struct Augment {
+    double gain_db = 0;
+    double noise_probability = 0;
+    double babble_probability = 0;
+    int64_t babble_voices = 4;
+    std::array<double, 2> snr_db{0, 20};
+    int64_t time_masks = 0;
+    int64_t time_mask_frames = 10;
+    int64_t frequency_masks = 0;
+    int64_t frequency_mask_mels = 8;
+    bool operator==(const Augment&) const = default;
+  } augment;
 
   struct Optimizer {
     double lr = 1e-3;
@@ -79,6 +126,7 @@ struct Config {
     int64_t threads = 0;          // 0 = this machine's cores over its ranks
     double bucket_mib = 4;
     double first_bucket_mib = 0.25;
+    double ema_decay = 0;  // 0 = off
     bool operator==(const Train&) const = default;
   } train;
 

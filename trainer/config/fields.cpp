@@ -30,6 +30,7 @@ Rule Above(double min) { return {.min = min, .excludes_min = true, .choices = {}
 Rule From(double min, double max) { return {.min = min, .max = max, .choices = {}}; }
 // [min, max)
 Rule Below(double min, double max) { return {.min = min, .max = max, .excludes_max = true, .choices = {}}; }
+Rule OneOfNumbers(std::vector<int64_t> numbers) { return {.choices = {}, .numbers = std::move(numbers)}; }
 Rule OneOf(std::vector<std::string> choices) { return {.choices = std::move(choices)}; }
 
 // The upper bounds catch slipped fingers before they become an allocation; no sensible run comes near them.
@@ -51,24 +52,111 @@ std::vector<Field> MakeFields() {
           "Split that validation chooses the best model on."),
       Row("data.crop_frames", &C::data, &C::Data::crop_frames, From(1, 1e6),
           "Frames (10 ms each) of the random crop taken of each utterance; shorter ones are padded."),
+      Row("data.min_crop_frames", &C::data, &C::Data::min_crop_frames, From(0, 1e6),
+          "Where above 0, each step draws its crops' length anew from data.min_crop_frames to "
+          "data.crop_frames."),
+      Row("data.normalize", &C::data, &C::Data::normalize, OneOf({"none", "mean", "mean_variance"}),
+          "What is taken off each mel over the frames that the model is given: nothing, its mean (and with "
+          "it "
+          "the microphone), or its mean and deviation."),
       Row("data.prefetch_batches", &C::data, &C::Data::prefetch_batches, From(1, 1024),
           "Batches each rank reads ahead; bounds the loader's memory."),
 
-      Row("model.type", &C::model, &C::Model::type, OneOf({"transformer"}), "Kind of encoder."),
-      Row("model.d_model", &C::model, &C::Model::d_model, From(1, 65536), "Width of the encoder."),
-      Row("model.layers", &C::model, &C::Model::layers, From(1, 1024), "Encoder layers."),
+      Row("model.type", &C::model, &C::Model::type, OneOf({"transformer", "conformer"}), "Kind of encoder."),
+      Row("model.d_model", &C::model, &C::Model::d_model, From(1, 65536), "Transformer: its width."),
+      Row("model.layers", &C::model, &C::Model::layers, From(1, 1024), "Transformer: encoder layers."),
       Row("model.heads", &C::model, &C::Model::heads, From(1, 1024),
-          "Attention heads; must divide model.d_model."),
+          "Attention heads; in a Transformer they must divide model.d_model."),
       Row("model.feed_forward", &C::model, &C::Model::feed_forward, From(1, 1048576),
-          "Width of each layer's feed-forward part."),
-      Row("model.dropout", &C::model, &C::Model::dropout, Below(0, 1), "Dropout probability in the encoder."),
+          "Transformer: width of each layer's feed-forward part."),
+      Row("model.dropout", &C::model, &C::Model::dropout, Below(0, 1), "Transformer: dropout probability."),
       Row("model.activation", &C::model, &C::Model::activation, OneOf({"relu", "gelu"}),
-          "Activation in the feed-forward parts."),
-      Row("model.head", &C::model, &C::Model::head, OneOf({"mlp", "linear"}),
-          "Classifier on the mean over time. mlp: two linear layers with a ReLU between; linear: one."),
+          "Transformer: activation in the feed-forward parts."),
+      Row("model.dim", &C::model, &C::Model::dim, From(1, 65536), "Conformer: its width."),
+      Row("model.depth", &C::model, &C::Model::depth, From(1, 1024), "Conformer: blocks."),
+      Row("model.dim_head", &C::model, &C::Model::dim_head, From(1, 65536),
+          "Conformer: width of each attention head."),
+      Row("model.ff_mult", &C::model, &C::Model::ff_mult, From(1, 64),
+          "Conformer: the feed-forward parts are so many times wider than model.dim."),
+      Row("model.conv_expansion_factor", &C::model, &C::Model::conv_expansion_factor, From(1, 64),
+          "Conformer: the convolution is so many times wider than model.dim."),
+      Row("model.conv_kernel_size", &C::model, &C::Model::conv_kernel_size, From(1, 4096),
+          "Conformer: frames that a convolution sees."),
+      Row("model.attn_dropout", &C::model, &C::Model::attn_dropout, Below(0, 1),
+          "Conformer: dropout after the attention."),
+      Row("model.ff_dropout", &C::model, &C::Model::ff_dropout, Below(0, 1),
+          "Conformer: dropout in the feed-forward parts."),
+      Row("model.conv_dropout", &C::model, &C::Model::conv_dropout, Below(0, 1),
+          "Conformer: dropout after the convolution."),
+      Row("model.causal", &C::model, &C::Model::causal, Any(),
+          "Conformer: the convolutions see no later frame (attention still does) and batch norm is left "
+          "out."),
+      Row("model.conv_norm", &C::model, &C::Model::conv_norm, OneOf({"batch", "sync_batch", "layer"}),
+          "Conformer: norm in the convolution. batch: over each rank's own utterances; sync_batch: over "
+          "those "
+          "of all ranks, so that any number of ranks computes the same; layer: over each frame."),
+      Row("model.compat", &C::model, &C::Model::compat, OneOf({"none", "reference"}),
+          "Conformer: reference does as the Python package conformer 0.3.2: no dropout, and padding is "
+          "treated "
+          "as speech."),
+      Row("model.subsampling", &C::model, &C::Model::subsampling, OneOfNumbers({1, 2, 4}),
+          "Conformer: strided convolutions keep one frame in so many."),
+      Row("model.stochastic_depth", &C::model, &C::Model::stochastic_depth, Below(0, 1),
+          "Conformer: probability that an utterance passes by a part of the last block; it rises linearly "
+          "from "
+          "the first block on."),
+      Row("model.mfa", &C::model, &C::Model::mfa, Any(),
+          "Conformer: pool over all blocks' outputs side by side (multi-scale feature aggregation), not over "
+          "the last block's alone."),
+      Row("model.pooling", &C::model, &C::Model::pooling,
+          OneOf({"mean", "statistics", "self_attentive", "attentive_statistics"}),
+          "From frames to one vector. mean; statistics: mean and deviation; the attentive ones weigh the "
+          "frames."),
+      Row("model.embedding", &C::model, &C::Model::embedding, From(0, 65536),
+          "Width of a linear layer after the pooling, whose output is the speaker embedding; 0: no such "
+          "layer."),
+      Row("model.embedding_norm", &C::model, &C::Model::embedding_norm,
+          OneOf({"none", "batch", "sync_batch", "layer"}),
+          "Norm of that layer's output, as model.conv_norm."),
+      Row("model.embedding_dropout", &C::model, &C::Model::embedding_dropout, Below(0, 1),
+          "Dropout of the embedding."),
+      Row("model.head", &C::model, &C::Model::head, OneOf({"mlp", "linear", "cosine"}),
+          "Classifier. mlp: two linear layers with a ReLU between; linear: one; cosine: loss.scale times the "
+          "cosine between the embedding and each speaker's centre."),
       Row("model.init_from", &C::model, &C::Model::init_from, Any(),
           "Checkpoint folder or .safetensors file to take the initial weights from; where empty, they come "
           "from run.seed."),
+
+      Row("loss.type", &C::loss, &C::Loss::type, OneOf({"cross_entropy", "am_softmax", "aam_softmax"}),
+          "The margin losses need model.head=cosine."),
+      Row("loss.scale", &C::loss, &C::Loss::scale, Above(0), "What model.head=cosine multiplies cosines by."),
+      Row("loss.margin", &C::loss, &C::Loss::margin, Below(0, 1),
+          "What the right speaker's cosine (am_softmax) or angle in radians (aam_softmax) is worsened by."),
+      Row("loss.margin_warmup_steps", &C::loss, &C::Loss::margin_warmup_steps, AtLeast(0),
+          "Steps over which the margin rises linearly from 0."),
+      Row("loss.sub_centres", &C::loss, &C::Loss::sub_centres, From(1, 64),
+          "Centres a speaker with model.head=cosine; the nearest counts."),
+      Row("loss.label_smoothing", &C::loss, &C::Loss::label_smoothing, Below(0, 1),
+          "Share of each target that is spread evenly over all speakers."),
+
+      Row("augment.gain_db", &C::augment, &C::Augment::gain_db, From(0, 60),
+          "Each crop gets louder or softer by up to so many dB."),
+      Row("augment.noise_probability", &C::augment, &C::Augment::noise_probability, From(0, 1),
+          "Share of the crops that noise of a random colour is added to."),
+      Row("augment.babble_probability", &C::augment, &C::Augment::babble_probability, From(0, 1),
+          "Share of the crops that other training speakers' voices are added to."),
+      Row("augment.babble_voices", &C::augment, &C::Augment::babble_voices, From(1, 64),
+          "Most voices in such babble."),
+      Row("augment.snr_db", &C::augment, &C::Augment::snr_db, From(-40, 100),
+          "Range of the signal-to-noise ratio, for noise and babble."),
+      Row("augment.time_masks", &C::augment, &C::Augment::time_masks, From(0, 100),
+          "SpecAugment: stretches of frames that are blotted out."),
+      Row("augment.time_mask_frames", &C::augment, &C::Augment::time_mask_frames, From(0, 1e6),
+          "SpecAugment: most frames in such a stretch."),
+      Row("augment.frequency_masks", &C::augment, &C::Augment::frequency_masks, From(0, 100),
+          "SpecAugment: bands of mels that are blotted out."),
+      Row("augment.frequency_mask_mels", &C::augment, &C::Augment::frequency_mask_mels, From(0, 1024),
+          "SpecAugment: most mels in such a band."),
 
       Row("optimizer.lr", &C::optimizer, &C::Optimizer::lr, Above(0), "AdamW's peak learning rate."),
       Row("optimizer.betas", &C::optimizer, &C::Optimizer::betas, Below(0, 1),
@@ -91,6 +179,8 @@ std::vector<Field> MakeFields() {
       Row("train.accumulate", &C::train, &C::Train::accumulate, From(1, 65536),
           "Parts that a rank's share of a step is computed in, to save memory; must divide "
           "train.global_batch."),
+      Row("train.ema_decay", &C::train, &C::Train::ema_decay, Below(0, 1),
+          "Above 0: validate and keep an exponential moving average of the weights, e.g. 0.999."),
       Row("train.log_every", &C::train, &C::Train::log_every, AtLeast(1), "Steps between log lines."),
       Row("train.validate_every", &C::train, &C::Train::validate_every, AtLeast(0),
           "Steps between validations; 0: only at the end."),

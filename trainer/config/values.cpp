@@ -80,6 +80,7 @@ std::string Leaf(const std::string& key) { return key.substr(key.rfind('.') + 1)
 
 std::string Rule::Describe() const {
   if (!choices.empty()) return absl::StrCat("one of ", absl::StrJoin(choices, ", "));
+  if (!numbers.empty()) return absl::StrCat("one of ", absl::StrJoin(numbers, ", "));
   const bool has_min = std::isfinite(min);
   const bool has_max = std::isfinite(max);
   if (has_min && has_max) {
@@ -110,6 +111,10 @@ absl::Status Set(const RawValue& raw, const Rule& rule, int64_t* value) {
   }
   if (error != std::errc() || stop != end) return NotA(raw, "a whole number");
   if (absl::Status status = CheckBounds(text, static_cast<double>(parsed), rule); !status.ok()) return status;
+  if (!rule.numbers.empty() &&
+      std::find(rule.numbers.begin(), rule.numbers.end(), parsed) == rule.numbers.end()) {
+    return Wrong(absl::StrCat(text, " is not allowed; it must be ", rule.Describe()));
+  }
   *value = parsed;
   return absl::OkStatus();
 }

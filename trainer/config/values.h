@@ -19,13 +19,14 @@ struct RawValue {
   bool quoted = false;  // "1" is a string, 1 is a number
 };
 
-// What a value may be. All values within the bounds where `choices` is empty.
+// What a value may be.
 struct Rule {
   double min = -std::numeric_limits<double>::infinity();
   double max = std::numeric_limits<double>::infinity();
   bool excludes_min = false;
   bool excludes_max = false;
-  std::vector<std::string> choices;
+  std::vector<std::string> choices;   // of a string; all where empty
+  std::vector<int64_t> numbers = {};  // of a whole number; all within the bounds where empty
 
   // "> 0", "in [0, 1)", "one of relu, gelu"; "" where anything goes.
   std::string Describe() const;

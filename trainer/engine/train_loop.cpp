@@ -58,7 +58,7 @@ absl::Status TrainLoop::SetUp() {
 
   const auto& manifest = data_->dataset().manifest();
   torch::manual_seed(static_cast<uint64_t>(config_.run.seed));
-  auto model = model::MakeModel(config_.model, manifest.front_end.n_mels,
+  auto model = model::MakeModel(config_, manifest.front_end.n_mels,
                                 static_cast<int64_t>(manifest.speakers.size()));
   model->to(device_);
 

@@ -28,7 +28,7 @@ absl::StatusOr<TrainedModel> LoadTrainedModel(const std::string& folder) {
   if (!state.contains("config")) return lacks("no config");
   ASSIGN_OR_RETURN(const auto config, config::FromJson(state["config"], folder + "/state.json"));
   trained.model =
-      model::MakeModel(config.model, trained.front_end.n_mels, static_cast<int64_t>(trained.speakers.size()));
+      model::MakeModel(config, trained.front_end.n_mels, static_cast<int64_t>(trained.speakers.size()));
   RETURN_IF_ERROR(LoadModelTensors(snapshot.model, folder, *trained.model));
   trained.model->eval();
   trained.step = state.value("step", int64_t{0});

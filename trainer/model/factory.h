@@ -8,10 +8,9 @@
 
 namespace trainer::model {
 
-// The model that `config` (already validated) describes, on the CPU in float32, in training mode. Draws its
-// initial values from LibTorch's default CPU generator: seed it first. To add a model: one `type` here, one
-// in the config.
-std::shared_ptr<Classifier> MakeModel(const config::Config::Model& config, int64_t n_mels,
-                                      int64_t n_speakers);
+// The model that `config` (already validated) describes: its sections model and loss, and data.normalize. On
+// the CPU in float32, in training mode. Draws its initial values from LibTorch's default CPU generator: seed
+// it first. To add a model: one `type` here, one in the config.
+std::shared_ptr<Classifier> MakeModel(const config::Config& config, int64_t n_mels, int64_t n_speakers);
 
 }  // namespace trainer::model

@@ -17,7 +17,8 @@ auto WithoutDrawing(Make make) {
 
 }  // namespace
 
-Transformer::Transformer(const TransformerOptions& options) : prenet_(options.n_mels, options.layer.d_model) {
+Transformer::Transformer(const TransformerOptions& options)
+    : Classifier(options.normalize), prenet_(options.n_mels, options.layer.d_model) {
   register_module("prenet", prenet_);
 
   auto encoder = std::make_shared<torch::nn::Module>("encoder");
@@ -36,27 +37,15 @@ Transformer::Transformer(const TransformerOptions& options) : prenet_(options.n_
   encoder->register_module("layers", list);
   register_module("encoder", encoder);
 
-  const int64_t width = options.layer.d_model;
-  if (options.head == "mlp") {
-    // One after the other: as arguments of one call they would draw their initial values in any order.
-    mlp_ = torch::nn::Sequential();
-    mlp_->push_back(torch::nn::Linear(width, width));
-    mlp_->push_back(torch::nn::ReLU());
-    mlp_->push_back(torch::nn::Linear(width, options.n_speakers));
-    register_module("pred_layer", mlp_);
-  } else {
-    linear_ = torch::nn::Linear(width, options.n_speakers);
-    register_module("pred_layer", linear_);
-  }
+  MakeHead(options.head);
 }
 
-torch::Tensor Transformer::Forward(const torch::Tensor& mels, const torch::Tensor& lengths) {
+Frames Transformer::Encode(const torch::Tensor& mels, const torch::Tensor& lengths) {
   torch::Tensor key_mask;
   if (lengths.defined()) key_mask = FrameMask(lengths, mels.size(1)).unsqueeze(1).unsqueeze(1);
   auto x = prenet_(mels);
   for (const auto& layer : layers_) x = layer->Forward(x, key_mask);
-  const auto pooled = MeanOverTime(x, lengths);
-  return mlp_ ? mlp_->forward(pooled) : linear_(pooled);
+  return {x, lengths};
 }
 
 }  // namespace trainer::model

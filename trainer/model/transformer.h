@@ -1,4 +1,4 @@
-// The Transformer baselines of HW4: Linear -> encoder layers -> mean over time -> head.
+// The Transformer baselines of HW4: Linear -> encoder layers.
 #pragma once
 
 #include <string>
@@ -11,29 +11,30 @@ namespace trainer::model {
 
 struct TransformerOptions {
   int64_t n_mels;
-  int64_t n_speakers;
   int64_t layers;
-  std::string head;  // mlp: Linear(D, D)-ReLU-Linear(D, n_speakers); linear: Linear(D, n_speakers)
+  std::string normalize;  // as Classifier
   TransformerEncoderLayerOptions layer;
+  HeadOptions head;
 };
 
 // In Python, with the same parameter names and, from the same seed, the same initial values:
 //
 //   self.prenet = nn.Linear(n_mels, d_model)
 //   self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(...), layers)
-//   self.pred_layer = nn.Linear(...)  or  nn.Sequential(nn.Linear(...), nn.ReLU(), nn.Linear(...))
+//   self.pred_layer = nn.Linear(...)  or  nn.Sequential(nn.Linear(...), nn.ReLU(), nn.Linear(...))  # after
+//                                                                                      the mean over time
 //
 // As nn.TransformerEncoder copies one layer, all layers start from equal values.
 class Transformer : public Classifier {
  public:
   explicit Transformer(const TransformerOptions& options);
-  torch::Tensor Forward(const torch::Tensor& mels, const torch::Tensor& lengths) override;
+  int64_t n_mels() const override { return prenet_->options.in_features(); }
 
  private:
+  Frames Encode(const torch::Tensor& mels, const torch::Tensor& lengths) override;
+
   torch::nn::Linear prenet_;
   std::vector<std::shared_ptr<TransformerEncoderLayer>> layers_;
-  torch::nn::Sequential mlp_{nullptr};
-  torch::nn::Linear linear_{nullptr};
 };
 
 }  // namespace trainer::model

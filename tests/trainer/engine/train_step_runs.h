@@ -13,13 +13,13 @@ namespace trainer::engine {
 
 inline constexpr int64_t kGlobalBatch = 8, kFrames = 24, kMels = 10, kSpeakers = 5;
 
-inline config::Config::Model SmallModel() {
-  config::Config::Model model;
-  model.d_model = 16;
-  model.layers = 2;
-  model.feed_forward = 32;
-  model.dropout = 0;
-  return model;
+inline config::Config SmallModel() {
+  config::Config config;
+  config.model.d_model = 16;
+  config.model.layers = 2;
+  config.model.feed_forward = 32;
+  config.model.dropout = 0;
+  return config;
 }
 
 // This rank's part of the global batch of `step`.

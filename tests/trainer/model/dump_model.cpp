@@ -34,7 +34,7 @@ int main(int argc, char** argv) {
   const auto config = OrDie(
       trainer::config::ParseConfig("{}", "dump_model.yaml", std::vector<std::string>(argv + 6, argv + argc)));
   torch::manual_seed(static_cast<uint64_t>(std::atoll(argv[1])));
-  const auto model = trainer::model::MakeModel(config.model, std::atoll(argv[2]), std::atoll(argv[3]));
+  const auto model = trainer::model::MakeModel(config, std::atoll(argv[2]), std::atoll(argv[3]));
 
   const auto input = OrDie(trainer::checkpoint::ReadSafetensors(argv[4]));
   torch::Tensor mels, speakers, lengths;

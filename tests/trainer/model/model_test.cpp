@@ -7,15 +7,15 @@
 namespace trainer::model {
 namespace {
 
-using Config = config::Config::Model;
+using config::Config;
 
 Config Simple() { return {}; }
 Config Medium() {
   Config config;
-  config.layers = 2;
-  config.heads = 1;
-  config.feed_forward = 512;
-  config.head = "linear";
+  config.model.layers = 2;
+  config.model.heads = 1;
+  config.model.feed_forward = 512;
+  config.model.head = "linear";
   return config;
 }
 
@@ -67,7 +67,7 @@ TEST(Model, OutputDependsOnEveryRealFrame) {
 
 TEST(Model, DropoutActsInTrainingAlone) {
   auto config = Simple();
-  config.dropout = 0.5;
+  config.model.dropout = 0.5;
   const auto model = MakeModel(config, 40, 30);
   const auto mels = torch::randn({2, 30, 40});
   torch::NoGradGuard no_grad;
@@ -79,7 +79,7 @@ TEST(Model, DropoutActsInTrainingAlone) {
 
 TEST(Model, AnUnknownTypeIsABug) {
   auto config = Simple();
-  config.type = "perceptron";
+  config.model.type = "perceptron";
   EXPECT_THROW(MakeModel(config, 40, 30), std::logic_error);
 }
 

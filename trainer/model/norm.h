@@ -1,0 +1,54 @@
+// Normalisation of frames with the feature last: batch norm that knows of padding and of other ranks, and
+// layer norm, behind one call.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+
+namespace trainer::model {
+
+// Sums a contiguous float32 tensor over all ranks, in place, and returns when its values may be used (CUDA:
+// by work queued after it).
+using AllReduce = std::function<void(const torch::Tensor&)>;
+
+// torch.nn.BatchNorm1d (eps 1e-5, momentum 0.1; same names of parameters and buffers) over all but the last
+// dimension. (Ioffe and Szegedy 2015.)
+class BatchNorm : public torch::nn::Module {
+ public:
+  // `synchronised`: statistics are taken over all ranks, once Synchronise has said how.
+  BatchNorm(int64_t features, bool synchronised);
+
+  // x (..., C); `mask` (..., 1) bool, false where a row is padding and must not count, or undefined. In
+  // training a batch with a single row that counts is an error, as in PyTorch. Returns (..., C); padding rows
+  // hold anything finite.
+  torch::Tensor Forward(const torch::Tensor& x, const torch::Tensor& mask);
+
+  void Synchronise(std::shared_ptr<const AllReduce> all_reduce);
+  bool synchronised() const { return synchronised_; }
+
+ private:
+  torch::Tensor Train(const torch::Tensor& x, const torch::Tensor& mask);
+
+  bool synchronised_;
+  std::shared_ptr<const AllReduce> all_reduce_;
+  torch::Tensor weight_, bias_, running_mean_, running_var_, num_batches_tracked_;
+};
+
+// One of: none | batch | sync_batch | layer.
+class Norm {
+ public:
+  // Registers its module, if it has one, as `name` in `parent`.
+  Norm(const std::string& kind, int64_t features, const std::string& name, torch::nn::Module& parent);
+
+  // As BatchNorm::Forward.
+  torch::Tensor Forward(const torch::Tensor& x, const torch::Tensor& mask);
+
+ private:
+  std::shared_ptr<BatchNorm> batch_;
+  torch::nn::LayerNorm layer_{nullptr};
+};
+
+}  // namespace trainer::model

@@ -49,6 +49,9 @@ std::unordered_map<std::string, torch::Tensor> OptimizerTargets(TrainStep& step)
   for (const auto& slot : step.parameters().slots()) {
     targets["exp_avg." + slot.name] = step.parameters().View(step.optimizer().exp_avg(), slot);
     targets["exp_avg_sq." + slot.name] = step.parameters().View(step.optimizer().exp_avg_sq(), slot);
+    if (step.average().defined()) {
+      targets["value." + slot.name] = step.parameters().View(step.average(), slot);
+    }
   }
   return targets;
 }
@@ -61,6 +64,7 @@ checkpoint::Snapshot TakeSnapshot(TrainStep& step) {
     return t.detach().to(torch::kCPU, t.scalar_type(), false, true);
   };
   checkpoint::Snapshot snapshot;
+  step.SwapAverage();
   for (const auto& item : step.model().named_parameters())
     snapshot.model.emplace_back(item.key(), copy(item.value()));
   for (const auto& item : step.model().named_buffers())
@@ -70,7 +74,12 @@ checkpoint::Snapshot TakeSnapshot(TrainStep& step) {
                                     copy(step.parameters().View(step.optimizer().exp_avg(), slot)));
     snapshot.optimizer.emplace_back("exp_avg_sq." + slot.name,
                                     copy(step.parameters().View(step.optimizer().exp_avg_sq(), slot)));
+    if (step.average().defined()) {
+      snapshot.optimizer.emplace_back("value." + slot.name,
+                                      copy(step.parameters().View(step.average(), slot)));
+    }
   }
+  step.SwapAverage();
   return snapshot;
 }
 
@@ -87,6 +96,7 @@ absl::Status RestoreSnapshot(const checkpoint::Snapshot& snapshot, const std::st
   if (auto status = LoadModelTensors(snapshot.model, source, step.model()); !status.ok()) return status;
   if (auto status = CopyByName(snapshot.optimizer, source, OptimizerTargets(step)); !status.ok())
     return status;
+  step.SwapAverage();  // the model's tensors were the average
   step.optimizer().set_updates(updates);
   return absl::OkStatus();
 }

@@ -18,7 +18,7 @@ enum TailSlot : int64_t {
   kCorrect,  // utterances whose largest logit is the right one
   kStopVotes,    // ranks that have been asked to stop
   kFailedRanks,  // ranks whose data could not be had; their gradients are zero
-  kTailSize
+  kTailSize  // behind these stand the model's running statistics, each rank's divided by the number of ranks
 };
 
 struct StepFigures {

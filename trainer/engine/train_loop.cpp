@@ -58,8 +58,8 @@ absl::Status TrainLoop::SetUp() {
 
   const auto& manifest = data_->dataset().manifest();
   torch::manual_seed(static_cast<uint64_t>(config_.run.seed));
-  auto model = model::MakeModel(config_, manifest.front_end.n_mels,
-                                static_cast<int64_t>(manifest.speakers.size()));
+  auto model =
+      model::MakeModel(config_, manifest.front_end.n_mels, static_cast<int64_t>(manifest.speakers.size()));
   model->to(device_);
 
   communicator_ = launcher::MakeCommunicator(world_, device_);
@@ -69,7 +69,9 @@ absl::Status TrainLoop::SetUp() {
   options.buckets = {config_.train.first_bucket_mib, config_.train.bucket_mib};
   options.adamw = {config_.optimizer.betas[0], config_.optimizer.betas[1], config_.optimizer.eps,
                    config_.optimizer.weight_decay, config_.optimizer.clip_norm};
-  step_ = std::make_unique<TrainStep>(std::move(model), *communicator_, world_.rank, options);
+  options.loss = config_.loss;
+  options.ema_decay = config_.train.ema_decay;
+  step_ = std::make_unique<TrainStep>(std::move(model), *communicator_, world_, options);
 
   telemetry::Info(absl::StrCat(kVersionLine, ": ", world_.size, " ranks on ", device_.str(), " (",
                                communicator_->name(), "), ", at::get_num_threads(), " threads each"));
@@ -140,6 +142,16 @@ absl::Status TrainLoop::CheckResumable(const nlohmann::json& state, const std::s
         absl::StrCat(folder, " was made with ", section, ".", key, " = ", theirs.dump(), ", this run has ",
                      mine.dump(), "; set it back to go on, or give this run another run.dir"));
   };
+  const auto saved = config::FromJson(state.value("config", nlohmann::json()), folder + "/state.json");
+  RETURN_IF_ERROR(saved.status());
+  if ((saved->train.ema_decay > 0) != (config_.train.ema_decay > 0)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(folder, " was made with train.ema_decay = ", saved->train.ema_decay, ", this run has ",
+                     config_.train.ema_decay,
+                     ", and an average of the weights cannot begin or end midway; set it back to "
+                     "go on, or start anew in another run.dir with model.init_from=",
+                     folder));
+  }
   RETURN_IF_ERROR(check("run", "seed", config_.run.seed));
   return check("train", "global_batch", config_.train.global_batch);
 }
@@ -172,7 +184,10 @@ absl::Status TrainLoop::Resume() {
   communicator_->Broadcast(step_->parameters().values(), 0);
   for (auto& item : step_->model().named_buffers()) communicator_->Broadcast(item.value(), 0);
   const int64_t step = shared["step"].get<int64_t>();
-  if (step >= 0) {
+  if (step < 0) {
+    step_->ResetAverage();
+  } else {
+    if (step_->average().defined()) communicator_->Broadcast(step_->average(), 0);
     communicator_->Broadcast(step_->optimizer().exp_avg(), 0);
     communicator_->Broadcast(step_->optimizer().exp_avg_sq(), 0);
     step_->optimizer().set_updates(step);
@@ -244,6 +259,10 @@ absl::Status TrainLoop::RunStep(data::TrainLoader& loader) {
     if (!batch.ok()) {
       data_error_ = batch.status();
       step_->VoteFailed();
+      if (!step_->needs_every_rank()) break;
+      for (; micro < config_.train.accumulate; ++micro) {
+        step_->AddMicroBatch(SilentBatch(), micro + 1 == config_.train.accumulate);
+      }
       break;
     }
     step_->AddMicroBatch(**batch, micro + 1 == config_.train.accumulate);
@@ -252,6 +271,17 @@ absl::Status TrainLoop::RunStep(data::TrainLoader& loader) {
   meter_.exposed_communication_seconds += communicator_->TakeExposedSeconds();
   ++steps_done_;
   return absl::OkStatus();
+}
+
+// What a rank that has no data computes on, where the others could not go on without it; the step is thrown
+// away.
+data::Batch TrainLoop::SilentBatch() const {
+  const int64_t size = config_.train.global_batch / (world_.size * config_.train.accumulate);
+  data::Batch batch;
+  batch.mels = torch::zeros({size, config_.data.crop_frames, data_->dataset().n_mels()});
+  batch.lengths = torch::full({size}, config_.data.crop_frames, torch::kInt64);
+  batch.speakers = torch::zeros({size}, torch::kInt64);
+  return batch;
 }
 
 absl::Status TrainLoop::TakeFigures(bool flush) {
@@ -284,7 +314,9 @@ absl::Status TrainLoop::Validate() {
                                             "made the same updates; check memory and network of the hosts"));
   }
   const auto loader = data_->MakeValidationLoader(device_.is_cuda());
+  step_->SwapAverage();
   ASSIGN_OR_RETURN(validation_, Evaluate(world_, step_->model(), device_, *loader));
+  step_->SwapAverage();
   const bool is_best = !best_ || validation_->accuracy > best_->accuracy ||
                        (validation_->accuracy == best_->accuracy && validation_->loss < best_->loss);
   if (is_best) best_ = Best{steps_done_, validation_->accuracy, validation_->loss};

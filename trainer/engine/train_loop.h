@@ -51,6 +51,7 @@ class TrainLoop {
   absl::Status OpenRunFiles();
   absl::StatusOr<RunEnd> Loop();
   absl::Status RunStep(data::TrainLoader& loader);
+  data::Batch SilentBatch() const;
   absl::Status TakeFigures(bool flush);
   absl::Status Validate();
   absl::Status Save(bool is_best);

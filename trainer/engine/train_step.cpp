@@ -1,5 +1,6 @@
 #include "trainer/engine/train_step.h"
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 
@@ -17,25 +18,75 @@ torch::Event RecordEvent(torch::Device device) {
   return event;
 }
 
+// Re-seats the model's floating-point buffers as views into one new tensor and returns that.
+torch::Tensor FlattenBuffers(torch::nn::Module& model, torch::Device device) {
+  torch::NoGradGuard no_grad;
+  std::vector<torch::Tensor> buffers;
+  int64_t size = 0;
+  for (auto& buffer : model.buffers()) {
+    if (!buffer.is_floating_point()) continue;
+    buffers.push_back(buffer);
+    size += buffer.numel();
+  }
+  auto flat = torch::empty({size}, torch::TensorOptions().dtype(torch::kFloat32).device(device));
+  int64_t offset = 0;
+  for (auto& buffer : buffers) {
+    auto view = flat.narrow(0, offset, buffer.numel()).view(buffer.sizes());
+    view.copy_(buffer);
+    offset += buffer.numel();
+    buffer.set_data(view);
+  }
+  return flat;
+}
+
 }  // namespace
 
-TrainStep::TrainStep(std::shared_ptr<model::Classifier> model, launcher::Communicator& communicator, int rank,
-                     const TrainStepOptions& options)
+TrainStep::TrainStep(std::shared_ptr<model::Classifier> model, launcher::Communicator& communicator,
+                     const launcher::World& world, const TrainStepOptions& options)
     : model_(std::move(model)),
       communicator_(communicator),
-      rank_(rank),
+      world_(world),
       options_(options),
       device_(model_->parameters().at(0).device()),
-      parameters_(*model_, kTailSize),
+      loss_(options.loss),
+      running_(FlattenBuffers(*model_, device_)),
+      parameters_(*model_, kTailSize + running_.numel()),
       optimizer_(parameters_, options.adamw),
-      reducer_(parameters_, communicator, options.buckets) {}
+      reducer_(parameters_, communicator, options.buckets),
+      needs_every_rank_(world.size > 1 && model_->HasSynchronisedNorms()) {
+  if (needs_every_rank_) {
+    model_->Synchronise([this](const torch::Tensor& sum) {
+      communicator_.StartAllReduce(sum);
+      communicator_.WaitAll();
+    });
+  }
+  if (options.ema_decay > 0) {
+    average_ = torch::empty_like(parameters_.values());
+    ResetAverage();
+  }
+}
+
+void TrainStep::ResetAverage() {
+  torch::NoGradGuard no_grad;
+  if (average_.defined()) average_.copy_(parameters_.values());
+}
+
+void TrainStep::SwapAverage() {
+  torch::NoGradGuard no_grad;
+  if (!average_.defined()) return;
+  auto values = parameters_.values();
+  const auto kept = values.clone();
+  values.copy_(average_);
+  average_.copy_(kept);
+}
 
 void TrainStep::Begin(int64_t step) {
   torch::NoGradGuard no_grad;
   model_->train();
+  number_ = step;
   auto buffer = parameters_.gradients_and_tail();
   buffer.zero_();
-  data::RandomStream seeds(options_.seed, kDropout, static_cast<uint64_t>(rank_),
+  data::RandomStream seeds(options_.seed, kDropout, static_cast<uint64_t>(world_.rank),
                            static_cast<uint64_t>(step));
   torch::manual_seed(seeds.Next64());
 }
@@ -48,13 +99,14 @@ void TrainStep::AddMicroBatch(const data::Batch& batch, bool last) {
   if (!device_.is_cpu()) copied_ = RecordEvent(device_);
   const auto logits = model_->Forward(mels, lengths);
   const auto loss =
-      torch::nn::functional::cross_entropy(
-          logits, speakers, torch::nn::functional::CrossEntropyFuncOptions().reduction(torch::kSum)) /
-      static_cast<double>(options_.global_batch);
+      loss_.Sum(logits, speakers, loss_.MarginAt(number_)) / static_cast<double>(options_.global_batch);
   {
     torch::NoGradGuard no_grad;
     parameters_.tail()[kLossSum].add_(loss.detach());
     parameters_.tail()[kCorrect].add_(logits.argmax(1).eq(speakers).sum());
+    if (last && world_.size > 1) {
+      parameters_.tail().narrow(0, kTailSize, running_.numel()).copy_(running_).div_(world_.size);
+    }
   }
   if (last) reducer_.Arm();
   loss.backward();
@@ -79,8 +131,13 @@ void TrainStep::VoteFailed() {
 void TrainStep::Finish(double learning_rate) {
   torch::NoGradGuard no_grad;
   reducer_.Finish();
+  if (world_.size > 1) running_.copy_(parameters_.tail().narrow(0, kTailSize, running_.numel()));
   const auto norm = optimizer_.Step(learning_rate);
-  const auto figures = torch::cat({parameters_.tail(), norm.reshape({1})});
+  if (average_.defined()) {
+    const auto updates = static_cast<double>(number_ + 1);
+    average_.lerp_(parameters_.values(), 1 - std::min(options_.ema_decay, (1 + updates) / (10 + updates)));
+  }
+  const auto figures = torch::cat({parameters_.tail().narrow(0, 0, kTailSize), norm.reshape({1})});
   Pending pending;
   if (device_.is_cpu()) {
     pending.host = figures;

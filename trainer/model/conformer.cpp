@@ -1,5 +1,7 @@
 #include "trainer/model/conformer.h"
 
+#include "trainer/model/dropout.h"
+#include "trainer/model/linear.h"
 #include "trainer/model/relative_attention.h"
 
 namespace trainer::model {
@@ -17,9 +19,13 @@ torch::nn::LayerNorm MakeLayerNorm(int64_t width) {
   return torch::nn::LayerNorm(torch::nn::LayerNormOptions({width}));
 }
 
+torch::Tensor Apply(const torch::nn::Linear& layer, const torch::Tensor& x) {
+  return Linear(x, layer->weight, layer->bias);
+}
+
 // A convolution over one frame is a linear layer.
 torch::Tensor Pointwise(const torch::nn::Conv1d& convolution, const torch::Tensor& x) {
-  return at::linear(x, convolution->weight.squeeze(2), convolution->bias);
+  return Linear(x, convolution->weight.squeeze(2), convolution->bias);
 }
 
 }  // namespace
@@ -75,7 +81,7 @@ void ConformerBlock::MakeConvolution() {
 }
 
 torch::Tensor ConformerBlock::Drop(const torch::Tensor& x, double probability) const {
-  return is_training() && probability > 0 ? at::dropout(x, probability, /*train=*/true) : x;
+  return is_training() ? Dropout(x, probability) : x;
 }
 
 torch::Tensor ConformerBlock::DropBranch(const torch::Tensor& x) const {
@@ -85,8 +91,8 @@ torch::Tensor ConformerBlock::DropBranch(const torch::Tensor& x) const {
 }
 
 torch::Tensor ConformerBlock::Feed(FeedForward& part, const torch::Tensor& x) {
-  const auto hidden = Drop(at::silu(part.wide(part.norm(x))), options_.ff_dropout);
-  return 0.5 * Drop(part.narrow(hidden), options_.ff_dropout);
+  const auto hidden = Drop(at::silu(Apply(part.wide, part.norm(x))), options_.ff_dropout);
+  return 0.5 * Drop(Apply(part.narrow, hidden), options_.ff_dropout);
 }
 
 torch::Tensor ConformerBlock::Attend(const torch::Tensor& x, const torch::Tensor& mask) {
@@ -95,11 +101,11 @@ torch::Tensor ConformerBlock::Attend(const torch::Tensor& x, const torch::Tensor
     return t.view({batch, frames, -1, options_.dim_head}).transpose(1, 2);
   };
   const auto y = attn_norm_(x);
-  const auto kv = to_kv_(y).view({batch, frames, 2, -1}).unbind(2);
+  const auto kv = Apply(to_kv_, y).view({batch, frames, 2, -1}).unbind(2);
   const auto attended =
-      RelativeAttention(split(to_q_(y)), split(kv[0]), split(kv[1]), rel_pos_emb_->weight, mask);
+      RelativeAttention(split(Apply(to_q_, y)), split(kv[0]), split(kv[1]), rel_pos_emb_->weight, mask);
   const auto merged = attended.transpose(1, 2).reshape({batch, frames, options_.heads * options_.dim_head});
-  return Drop(to_out_(merged), options_.attn_dropout);
+  return Drop(Apply(to_out_, merged), options_.attn_dropout);
 }
 
 torch::Tensor ConformerBlock::Convolve(const torch::Tensor& x, const torch::Tensor& mask) {

@@ -1,5 +1,7 @@
 #include "trainer/model/head.h"
 
+#include "trainer/model/dropout.h"
+
 namespace trainer::model {
 
 Head::Head(const HeadOptions& options, torch::nn::Module& model) : options_(options), model_(model) {
@@ -34,10 +36,7 @@ torch::Tensor Head::Embed(const torch::Tensor& frames, const torch::Tensor& leng
   auto x = pooling_->Forward(frames, lengths);
   if (embedding_) x = embedding_norm_->Forward(embedding_(x), torch::Tensor());
   if (hidden_) x = at::relu(hidden_(x));
-  if (model_.is_training() && options_.embedding_dropout > 0) {
-    x = at::dropout(x, options_.embedding_dropout, /*train=*/true);
-  }
-  return x;
+  return model_.is_training() ? Dropout(x, options_.embedding_dropout) : x;
 }
 
 torch::Tensor Head::Logits(const torch::Tensor& embedding) {

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
+
+#include "trainer/model/linear.h"
 
 namespace trainer::model {
 namespace {
@@ -31,7 +34,7 @@ torch::Tensor DistanceRows(const torch::Tensor& positions, int64_t first_query, 
 torch::Tensor Weights(const torch::Tensor& query, const torch::Tensor& key, const torch::Tensor& e,
                       const torch::Tensor& key_mask) {
   const int64_t count = query.size(0), n = query.size(1), width = query.size(2), n_keys = key.size(1);
-  const auto table = at::mm(query.reshape({-1, width}), e.t()).view({count, n, e.size(0)});
+  const auto table = Linear(query.reshape({-1, width}), e, {}).view({count, n, e.size(0)});
   auto scores = at::baddbmm(Skewed(table, n_keys), query, key.transpose(1, 2));
   if (key_mask.defined()) {
     const int64_t batch = key_mask.size(0);
@@ -47,11 +50,11 @@ class Attention : public torch::autograd::Function<Attention> {
   // query, key, value (N, T, dh), the query scaled already.
   static torch::Tensor forward(torch::autograd::AutogradContext* context, const torch::Tensor& query,
                                const torch::Tensor& key, const torch::Tensor& value,
-                               const torch::Tensor& positions, const torch::Tensor& key_mask) {
+                               const torch::Tensor& positions, const std::optional<torch::Tensor>& key_mask) {
     const int64_t frames = query.size(1);
     const auto rows = DistanceRows(positions, 0, frames, frames);
     const auto e = positions.index_select(0, rows);
-    const auto weights = Weights(query, key, e, key_mask);
+    const auto weights = Weights(query, key, e, key_mask.value_or(torch::Tensor()));
     context->save_for_backward({query, key, value, weights, e, rows});
     context->saved_data["positions"] = positions.size(0);
     return at::bmm(weights, value);
@@ -71,10 +74,10 @@ class Attention : public torch::autograd::Function<Attention> {
     auto d_table = torch::zeros({query.size(0), query.size(1), e.size(0)}, query.options());
     Skewed(d_table, key.size(1)).copy_(d_scores);
     const auto flat = d_table.view({-1, e.size(0)});
-    d_query.view({-1, query.size(2)}).addmm_(flat, e);
+    d_query.add_(Linear(flat, e.t(), {}).view_as(d_query));
     auto d_positions =
         torch::zeros({context->saved_data["positions"].toInt(), query.size(2)}, query.options());
-    d_positions.index_add_(0, rows, at::mm(flat.t(), query.reshape({-1, query.size(2)})));
+    d_positions.index_add_(0, rows, Linear(flat.t(), query.reshape({-1, query.size(2)}).t(), {}));
     return {d_query, d_key, d_value, d_positions, torch::Tensor()};
   }
 };
@@ -89,7 +92,8 @@ torch::Tensor RelativeAttention(const torch::Tensor& query, const torch::Tensor&
   const auto q = merged(query) * (1 / std::sqrt(static_cast<double>(width)));
   const auto k = merged(key), v = merged(value);
   if (torch::GradMode::is_enabled()) {
-    return Attention::apply(q, k, v, positions, key_mask).view({batch, heads, frames, width});
+    const auto mask = key_mask.defined() ? std::optional<torch::Tensor>(key_mask) : std::nullopt;
+    return Attention::apply(q, k, v, positions, mask).view({batch, heads, frames, width});
   }
   // A row of scores comes with the table that is skewed into it, the softmax of it, and its sum with q k^T.
   const int64_t row_bytes = batch * heads * frames * 4 * static_cast<int64_t>(sizeof(float));

@@ -1,5 +1,6 @@
 #include "trainer/model/transformer.h"
 
+#include "trainer/model/linear.h"
 #include "trainer/model/masking.h"
 
 namespace trainer::model {
@@ -43,7 +44,7 @@ Transformer::Transformer(const TransformerOptions& options)
 Frames Transformer::Encode(const torch::Tensor& mels, const torch::Tensor& lengths) {
   torch::Tensor key_mask;
   if (lengths.defined()) key_mask = FrameMask(lengths, mels.size(1)).unsqueeze(1).unsqueeze(1);
-  auto x = prenet_(mels);
+  auto x = Linear(mels, prenet_->weight, prenet_->bias);
   for (const auto& layer : layers_) x = layer->Forward(x, key_mask);
   return {x, lengths};
 }

@@ -1,5 +1,12 @@
 #include "trainer/model/transformer_encoder_layer.h"
 
+#include <cmath>
+#include <limits>
+#include <optional>
+
+#include "trainer/model/dropout.h"
+#include "trainer/model/linear.h"
+
 namespace trainer::model {
 
 SelfAttention::SelfAttention(int64_t d_model, int64_t heads, double dropout)
@@ -15,14 +22,22 @@ SelfAttention::SelfAttention(int64_t d_model, int64_t heads, double dropout)
 
 torch::Tensor SelfAttention::Forward(const torch::Tensor& x, const torch::Tensor& key_mask) {
   const int64_t batch = x.size(0), frames = x.size(1), width = x.size(2);
-  const auto qkv = at::linear(x, in_proj_weight_, in_proj_bias_)
+  const auto qkv = Linear(x, in_proj_weight_, in_proj_bias_)
                        .view({batch, frames, 3, heads_, width / heads_})
                        .permute({2, 0, 3, 1, 4})
                        .unbind(0);  // 3 x (B, heads, T, D / heads)
   const auto mask = key_mask.defined() ? std::optional<torch::Tensor>(key_mask) : std::nullopt;
-  const auto attended =
-      at::scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], mask, is_training() ? dropout_ : 0.0);
-  return out_proj_(attended.transpose(1, 2).reshape({batch, frames, width}));
+  torch::Tensor attended;
+  if (is_training() && dropout_ > 0 && x.is_cpu()) {
+    // There the fused kernel has no dropout, and the way around it has the slow one.
+    auto scores =
+        at::matmul(qkv[0] * (1 / std::sqrt(static_cast<double>(width / heads_))), qkv[1].transpose(2, 3));
+    if (mask) scores = scores.masked_fill(mask->logical_not(), -std::numeric_limits<float>::infinity());
+    attended = at::matmul(Dropout(at::softmax(scores, -1), dropout_), qkv[2]);
+  } else {
+    attended = at::scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], mask, is_training() ? dropout_ : 0.0);
+  }
+  return Linear(attended.transpose(1, 2).reshape({batch, frames, width}), out_proj_->weight, out_proj_->bias);
 }
 
 TransformerEncoderLayer::TransformerEncoderLayer(const TransformerEncoderLayerOptions& options)
@@ -41,13 +56,11 @@ TransformerEncoderLayer::TransformerEncoderLayer(const TransformerEncoderLayerOp
 }
 
 torch::Tensor TransformerEncoderLayer::Forward(const torch::Tensor& x, const torch::Tensor& key_mask) {
-  const auto drop = [this](const torch::Tensor& t) {
-    return is_training() && dropout_ > 0 ? at::dropout(t, dropout_, /*train=*/true) : t;
-  };
+  const auto drop = [this](const torch::Tensor& t) { return is_training() ? Dropout(t, dropout_) : t; };
   const auto attended = norm1_(x + drop(self_attn_->Forward(x, key_mask)));
-  const auto hidden = linear1_(attended);
+  const auto hidden = Linear(attended, linear1_->weight, linear1_->bias);
   const auto activated = gelu_ ? at::gelu(hidden) : at::relu(hidden);
-  return norm2_(attended + drop(linear2_(drop(activated))));
+  return norm2_(attended + drop(Linear(drop(activated), linear2_->weight, linear2_->bias)));
 }
 
 }  // namespace trainer::model

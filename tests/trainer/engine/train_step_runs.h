@@ -46,7 +46,7 @@ inline Trained TrainOn(const launcher::World& world, torch::Device device, int64
   auto model = model::MakeModel(SmallModel(), kMels, kSpeakers);
   model->to(device);
   const auto communicator = launcher::MakeCommunicator(world, device);
-  TrainStep step(std::move(model), *communicator, world.rank, {1, kGlobalBatch, {1e-3, 4e-3}, {}});
+  TrainStep step(std::move(model), *communicator, world, {1, kGlobalBatch, {1e-3, 4e-3}, {}, {}});
   Trained result;
   for (int64_t i = 0; i < steps; ++i) {
     step.Begin(i);

@@ -32,8 +32,8 @@ TEST(TrainStep, AVoteTooLateIsRefused) {
   torch::manual_seed(1);
   const auto world = launcher::World::FromMpi();
   const auto communicator = launcher::MakeCommunicator(world, torch::kCPU);
-  TrainStep step(model::MakeModel(SmallModel(), kMels, kSpeakers), *communicator, world.rank,
-                 {1, kGlobalBatch, {1e-3, 4e-3}, {}});
+  TrainStep step(model::MakeModel(SmallModel(), kMels, kSpeakers), *communicator, world,
+                 {1, kGlobalBatch, {1e-3, 4e-3}, {}, {}});
   step.Begin(0);
   step.AddMicroBatch(BatchOf(world, 0), /*last=*/true);
   EXPECT_THROW(step.VoteStop(), c10::Error);

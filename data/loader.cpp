@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <string>
 
 #include "absl/strings/str_cat.h"
 #include "data/status_macros.h"
@@ -40,6 +41,8 @@ TrainLoader::TrainLoader(std::shared_ptr<const Dataset> dataset, Sampler sampler
     if (!holds) throw std::invalid_argument(absl::StrCat("train loader: ", what));
   };
   require(options_.crop_frames >= 1, absl::StrCat("a crop of ", options_.crop_frames, " frames"));
+  require(options_.min_crop_frames >= 0 && options_.min_crop_frames <= options_.crop_frames,
+          absl::StrCat("crops from ", options_.min_crop_frames, " to ", options_.crop_frames, " frames"));
   require(options_.rank >= 0 && options_.rank < options_.world_size && options_.accumulate >= 1,
           absl::StrCat("rank ", options_.rank, " of ", options_.world_size, ", accumulate ",
                        options_.accumulate));
@@ -54,6 +57,11 @@ TrainLoader::TrainLoader(std::shared_ptr<const Dataset> dataset, Sampler sampler
     const bool exists = u >= 0 && u < dataset_->size();
     require(exists && ClassOf(options_.class_of_speaker, dataset_->speaker(u)) >= 0,
             absl::StrCat("utterance ", u, " is not in the data set or has no class"));
+  }
+  const absl::Status augment = CheckAugment(options_.augment, *dataset_, sampler_.utterances());
+  require(augment.ok(), std::string(augment.message()));
+  if (options_.augment.any()) {
+    augmenter_.emplace(options_.augment, dataset_, sampler_.utterances(), options_.seed);
   }
   prefetcher_ = std::make_unique<Prefetcher>(options_.prefetch_batches,
                                              [this](BatchBuffer* buffer) { return Fill(buffer); });
@@ -70,16 +78,24 @@ absl::StatusOr<bool> TrainLoader::Fill(BatchBuffer* buffer) {
   batch.batch = next_ % sampler_.batches_per_epoch();
   const std::span<const int64_t> part = Slice(order_, sampler_.global_batch(), batch.batch, options_.rank,
                                               options_.world_size, options_.accumulate, micro_);
-  const int64_t crop = options_.crop_frames;
-  buffer->Resize(static_cast<int64_t>(part.size()), crop, dataset_->n_mels(), options_.pinned);
+  const int64_t most = options_.crop_frames, least = options_.min_crop_frames;
+  const int64_t crop = least > 0 ? CropLength(options_.seed, epoch, batch.batch, least, most) : most;
+  const auto count = static_cast<int64_t>(part.size());
+  // Once and for the longest crop: page-locked memory in particular is slow to come by.
+  buffer->Reserve(count, most, dataset_->n_mels(), options_.pinned);
+  buffer->Resize(count, crop, dataset_->n_mels(), options_.pinned);
   batch.utterances.resize(part.size());
   batch.starts.resize(part.size());
   batch.padded = false;
   for (size_t row = 0; row < part.size(); ++row) {
     const int64_t u = part[row], frames = dataset_->frames(u);
     const int64_t start = CropStart(options_.seed, epoch, u, frames, crop);
-    RETURN_IF_ERROR(FillRow(*dataset_, u, start, std::min(frames, crop), options_.class_of_speaker,
-                            static_cast<int64_t>(row), &batch));
+    const int64_t length = std::min(frames, crop);
+    RETURN_IF_ERROR(
+        FillRow(*dataset_, u, start, length, options_.class_of_speaker, static_cast<int64_t>(row), &batch));
+    if (!augmenter_) continue;
+    float* mels = batch.mels.data_ptr<float>() + static_cast<int64_t>(row) * crop * dataset_->n_mels();
+    RETURN_IF_ERROR(augmenter_->Apply(epoch, u, {mels, static_cast<size_t>(length * dataset_->n_mels())}));
   }
   if (++micro_ == options_.accumulate) {
     micro_ = 0;

@@ -7,7 +7,7 @@
 
 namespace data {
 
-void BatchBuffer::Resize(int64_t count, int64_t frames, int64_t n_mels, bool pinned) {
+void BatchBuffer::Reserve(int64_t count, int64_t frames, int64_t n_mels, bool pinned) {
   const auto grow = [pinned](torch::Tensor* tensor, int64_t size, torch::ScalarType type) {
     if (tensor->defined() && tensor->numel() >= size) return;
     *tensor = torch::empty({size}, torch::TensorOptions().dtype(type).pinned_memory(pinned));
@@ -15,6 +15,10 @@ void BatchBuffer::Resize(int64_t count, int64_t frames, int64_t n_mels, bool pin
   grow(&mels_, count * frames * n_mels, torch::kFloat32);
   grow(&lengths_, count, torch::kInt64);
   grow(&speakers_, count, torch::kInt64);
+}
+
+void BatchBuffer::Resize(int64_t count, int64_t frames, int64_t n_mels, bool pinned) {
+  Reserve(count, frames, n_mels, pinned);
   batch_.mels = mels_.narrow(0, 0, count * frames * n_mels).view({count, frames, n_mels});
   batch_.lengths = lengths_.narrow(0, 0, count);
   batch_.speakers = speakers_.narrow(0, 0, count);

@@ -15,6 +15,10 @@ namespace data {
 // A Batch and the memory behind it, used again and again.
 class BatchBuffer {
  public:
+  // Takes memory for batches of up to `count` utterances and `frames` frames, so that Resize() within them
+  // takes none.
+  void Reserve(int64_t count, int64_t frames, int64_t n_mels, bool pinned);
+
   // Shapes batch().mels as (count, frames, n_mels), lengths and speakers as (count), in this buffer's memory,
   // which grows where needed and never shrinks. `pinned`: page-locked, for fast copies to a GPU. Contents are
   // undefined.

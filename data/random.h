@@ -21,7 +21,15 @@ inline std::array<uint32_t, 4> Philox4x32(std::array<uint32_t, 4> counter, std::
 
 // What a random number is for. One number a purpose keeps the purposes independent under the same seed.
 // Numbers from kFirstFree on are for code outside this folder.
-enum class Purpose : uint32_t { kOrder = 1, kCrop = 2, kSplit = 3, kSynthesis = 4, kFirstFree = 64 };
+enum class Purpose : uint32_t {
+  kOrder = 1,
+  kCrop = 2,
+  kSplit = 3,
+  kSynthesis = 4,
+  kAugment = 5,
+  kCropLength = 6,
+  kFirstFree = 64
+};
 
 // A stream of random numbers that is a function of (seed, purpose, epoch, item) alone, whoever draws from it
 // and in whatever order the items come. Cheap to make. One thread at a time.
@@ -40,6 +48,14 @@ class RandomStream {
       used_ = 0;
     }
     return block_[used_++];
+  }
+
+  // Four numbers at once, for loops over many. What is left of a block that Next32() began is passed over.
+  std::array<uint32_t, 4> NextBlock() {
+    used_ = 4;
+    const std::array<uint32_t, 4> block = Philox4x32(counter_, key_);
+    ++counter_[0];
+    return block;
   }
 
   uint64_t Next64() {

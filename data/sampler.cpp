@@ -39,4 +39,9 @@ int64_t CropStart(uint64_t seed, int64_t epoch, int64_t utterance, int64_t frame
   return static_cast<int64_t>(random.Below(static_cast<uint64_t>(frames - crop_frames + 1)));
 }
 
+int64_t CropLength(uint64_t seed, int64_t epoch, int64_t batch, int64_t min_frames, int64_t max_frames) {
+  RandomStream random(seed, Purpose::kCropLength, static_cast<uint64_t>(epoch), static_cast<uint64_t>(batch));
+  return min_frames + static_cast<int64_t>(random.Below(static_cast<uint64_t>(max_frames - min_frames + 1)));
+}
+
 }  // namespace data

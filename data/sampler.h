@@ -41,4 +41,9 @@ std::span<const int64_t> Slice(std::span<const int64_t> order, int64_t global_ba
 // not longer than the crop. A function of its arguments alone.
 int64_t CropStart(uint64_t seed, int64_t epoch, int64_t utterance, int64_t frames, int64_t crop_frames);
 
+// How many frames the crops of global batch `batch` of an epoch have: uniform over [min_frames, max_frames],
+// 1 <= min_frames <= max_frames. A function of its arguments alone, hence the same for all parts of the
+// batch.
+int64_t CropLength(uint64_t seed, int64_t epoch, int64_t batch, int64_t min_frames, int64_t max_frames);
+
 }  // namespace data

@@ -209,14 +209,14 @@ absl::Status MixToMono(const std::vector<float>& interleaved, sf_count_t frames,
 
 }  // namespace
 
-absl::StatusOr<Audio> ReadAudio(const std::string& path, int rate) {
+absl::StatusOr<Audio> ReadAudio(const std::string& path, int rate, double speed) {
   if (absl::Status status = CheckFile(path); !status.ok()) return status;
   SF_INFO info{};
   absl::StatusOr<SoundFile> file = Open(path, info);
   if (!file.ok()) return file.status();
   if (absl::Status status = CheckInfo(info); !status.ok()) return status;
   if (absl::Status status = CheckEnd(path, info.format); !status.ok()) return status;
-  absl::StatusOr<Resampler> resampler = Resampler::Create(info.samplerate, rate);
+  absl::StatusOr<Resampler> resampler = Resampler::Create(info.samplerate * speed, rate);
   if (!resampler.ok()) return resampler.status();
 
   const sf_count_t block_frames = std::max<sf_count_t>(1, kBlockSamples / info.channels);
@@ -248,7 +248,7 @@ absl::StatusOr<Audio> ReadAudio(const std::string& path, int rate) {
         absl::StrCat("is truncated: ", done, " samples of the ", info.frames, " that its header promises"));
   }
   if (absl::Status status = resampler->Finish(audio.samples); !status.ok()) return status;
-  audio.seconds = static_cast<double>(done) / info.samplerate;
+  audio.seconds = static_cast<double>(done) / info.samplerate / speed;
   return audio;
 }
 

@@ -24,8 +24,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr char kTrain[] = "train";
-
 absl::Status FolderError(const fs::path& folder, const std::error_code& error) {
   return absl::InvalidArgumentError(absl::StrCat(folder.string(), ": cannot be listed: ", error.message()));
 }
@@ -111,7 +109,7 @@ absl::StatusOr<IngestList> ListTree(const fs::path& root, bool allow_empty) {
       list.items.push_back({.path = path.string(),
                             .name = path.lexically_relative(root).generic_string(),
                             .speaker = static_cast<int32_t>(list.speakers.size()),
-                            .split = kTrain});
+                            .split = kTrainSplit});
     }
     list.speakers.push_back(speaker);
   }
@@ -170,7 +168,8 @@ absl::StatusOr<IngestList> ListCsvRows(const std::vector<CsvRow>& rows, const fs
     };
     const std::string& path = row.fields[static_cast<size_t>(columns.path)];
     const std::string& speaker = row.fields[static_cast<size_t>(columns.speaker)];
-    const std::string split = columns.split < 0 ? kTrain : row.fields[static_cast<size_t>(columns.split)];
+    const std::string split =
+        columns.split < 0 ? kTrainSplit : row.fields[static_cast<size_t>(columns.split)];
     if (path.empty()) return error("the path is empty");
     if (speaker.empty()) return error("the speaker is empty");
     if (!IsSplitName(split)) {

@@ -58,6 +58,7 @@ absl::StatusOr<std::unique_ptr<DatasetWriter>> DatasetWriter::Create(WriterOptio
   writer->manifest_.front_end = writer->options_.front_end;
   writer->manifest_.dtype = writer->options_.dtype;
   writer->manifest_.speakers = writer->options_.speakers;
+  writer->manifest_.speeds = writer->options_.speeds;
   writer->shard_.Reserve(writer->options_.shard_mib << 20);
   return writer;
 }

@@ -10,6 +10,7 @@
 #include "data/audio_reader.h"
 #include "data/audio_sources.h"
 #include "data/silence.h"
+#include "data/speed_copies.h"
 #include "data/status_macros.h"
 
 namespace data {
@@ -42,8 +43,8 @@ FrontEnd MakeFrontEnd(const ExtractOptions& options) {
 }
 
 absl::StatusOr<Features> ExtractFeatures(const std::string& path, const ExtractOptions& options,
-                                         const LogMel& log_mel) {
-  ASSIGN_OR_RETURN(Audio audio, ReadAudio(path, kMelSampleRate));
+                                         const LogMel& log_mel, double speed) {
+  ASSIGN_OR_RETURN(Audio audio, ReadAudio(path, kMelSampleRate, speed));
   if (std::all_of(audio.samples.begin(), audio.samples.end(), [](float sample) { return sample == 0; })) {
     return absl::InvalidArgumentError("is digital silence");
   }
@@ -66,13 +67,23 @@ absl::StatusOr<IngestSummary> Extract(const std::string& source, const ExtractOp
   RETURN_IF_ERROR(CheckOptions(options));
   absl::StatusOr<LogMel> log_mel = LogMel::Create(options.n_mels);
   if (!log_mel.ok()) return log_mel.status();
+  IngestOptions options_with_speeds = ingest;
+  if (options.speeds) {
+    ASSIGN_OR_RETURN(options_with_speeds.writer.speeds, ParseSpeeds(*options.speeds));
+  }
   ASSIGN_OR_RETURN(IngestList list, ListRecordings(source, ingest.skip_bad));
+  // In this order: a recording that goes to validation must have no copy to train on.
+  RETURN_IF_ERROR(DealSplits(ingest, &list));
+  RETURN_IF_ERROR(AddSpeedCopies(options_with_speeds.writer.speeds, &list));
   // Files are the unit of parallelism; LibTorch's own threads would only fight over the same cores.
   at::set_num_threads(1);
-  const ReadFeatures read = [&](const IngestItem& item) {
-    return ExtractFeatures(item.path, options, *log_mel);
+  const ReadFeatures read = [&](const IngestItem& item) -> absl::StatusOr<Features> {
+    absl::StatusOr<Features> features = ExtractFeatures(item.path, options, *log_mel, item.speed);
+    if (features.ok() || item.speed == 1) return features;
+    return absl::Status(features.status().code(),
+                        absl::StrCat("at speed ", item.speed, " ", std::string(features.status().message())));
   };
-  return Ingest(std::move(list), read, MakeFrontEnd(options), ingest);
+  return Ingest(std::move(list), read, MakeFrontEnd(options), options_with_speeds);
 }
 
 }  // namespace data

@@ -211,6 +211,7 @@ absl::StatusOr<IngestSummary> ImportHw4(const std::string& source, const IngestO
   front_end.trim_silence = true;
   front_end.normalize_db = -3.0;
   const ReadFeatures read = [&](const IngestItem& item) { return ReadHw4Features(item, hw4.n_mels); };
+  RETURN_IF_ERROR(DealSplits(ingest, &hw4.list));
   return Ingest(std::move(hw4.list), read, front_end, ingest);
 }
 

@@ -4,8 +4,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "data/commands.h"
 #include "data/dataset.h"
+#include "data/speed_copies.h"
 #include "data/status_macros.h"
 
 namespace data {
@@ -66,7 +68,15 @@ absl::Status RunInfo(const std::string& folder) {
     absl::PrintF(", of %d to %d utterances, median %d; %d unlabelled", counts.front(), counts.back(),
                  counts[counts.size() / 2], dataset->size() - labelled);
   }
-  absl::PrintF("\nsplits\n");
+  absl::PrintF("\n");
+  if (!manifest.speeds.empty()) {
+    const auto copies =
+        std::count_if(manifest.speakers.begin(), manifest.speakers.end(),
+                      [&](const std::string& speaker) { return IsSpeedCopy(speaker, manifest.speeds); });
+    absl::PrintF("            %d of them are copies at speed %s\n", copies,
+                 absl::StrJoin(manifest.speeds, ", "));
+  }
+  absl::PrintF("splits\n");
   for (const auto& [name, ranges] : manifest.splits) {
     int64_t frames = 0;
     for (const Range& range : ranges) {

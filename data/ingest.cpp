@@ -19,8 +19,6 @@
 namespace data {
 namespace {
 
-constexpr char kTrain[] = "train";
-
 struct Skipped {
   std::string path;
   std::string reason;
@@ -35,31 +33,6 @@ bool IsFilesFault(const absl::Status& status) {
 
 absl::Status NameFile(const absl::Status& status, const std::string& path) {
   return absl::Status(status.code(), absl::StrCat(path, ": ", std::string(status.message())));
-}
-
-absl::Status DealSplits(const IngestOptions& options, std::vector<IngestItem>& items) {
-  if (options.split.empty()) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const SplitSpec spec, ParseSplit(options.split));
-  std::vector<int32_t> speakers;
-  std::vector<size_t> dealt;
-  for (size_t i = 0; i < items.size(); ++i) {
-    if (items[i].split == kTrain && items[i].speaker >= 0) {
-      speakers.push_back(items[i].speaker);
-      dealt.push_back(i);
-    } else if (std::find(spec.names.begin(), spec.names.end(), items[i].split) != spec.names.end()) {
-      return absl::InvalidArgumentError(absl::StrCat("--split ", options.split, ": the source has a split '",
-                                                     items[i].split,
-                                                     "' of its own; give the new one another name"));
-    }
-  }
-  if (dealt.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--split ", options.split, ": the source has no split 'train' to deal anew"));
-  }
-  const std::vector<int32_t> choice = AssignSplits(spec, options.seed, speakers);
-  for (size_t i = 0; i < dealt.size(); ++i)
-    items[dealt[i]].split = spec.names[static_cast<size_t>(choice[i])];
-  return absl::OkStatus();
 }
 
 // With --skip-bad: a speaker stays if one file of theirs can be used. That must be known before the first
@@ -125,11 +98,35 @@ absl::Status WriteSkipped(const std::string& folder, const std::vector<Skipped>&
 
 }  // namespace
 
+absl::Status DealSplits(const IngestOptions& options, IngestList* list) {
+  if (options.split.empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const SplitSpec spec, ParseSplit(options.split));
+  std::vector<IngestItem>& items = list->items;
+  std::vector<int32_t> speakers;
+  std::vector<size_t> dealt;
+  for (size_t i = 0; i < items.size(); ++i) {
+    if (items[i].split == kTrainSplit && items[i].speaker >= 0) {
+      speakers.push_back(items[i].speaker);
+      dealt.push_back(i);
+    } else if (std::find(spec.names.begin(), spec.names.end(), items[i].split) != spec.names.end()) {
+      return absl::InvalidArgumentError(absl::StrCat("--split ", options.split, ": the source has a split '",
+                                                     items[i].split,
+                                                     "' of its own; give the new one another name"));
+    }
+  }
+  if (dealt.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--split ", options.split, ": the source has no split 'train' to deal anew"));
+  }
+  const std::vector<int32_t> choice = AssignSplits(spec, options.seed, speakers);
+  for (size_t i = 0; i < dealt.size(); ++i)
+    items[dealt[i]].split = spec.names[static_cast<size_t>(choice[i])];
+  return absl::OkStatus();
+}
+
 absl::StatusOr<IngestSummary> Ingest(IngestList list, const ReadFeatures& read, const FrontEnd& front_end,
                                      const IngestOptions& options) {
   const auto start = std::chrono::steady_clock::now();
-  // Splits and the folder are refused before hours of work, not after.
-  RETURN_IF_ERROR(DealSplits(options, list.items));
   const int threads = options.threads;
   std::vector<Skipped> skipped;
   const auto listed = static_cast<int64_t>(list.items.size());

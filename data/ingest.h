@@ -14,12 +14,16 @@
 
 namespace data {
 
+// The split that training takes, that sources without splits have, and that --split deals anew.
+inline constexpr char kTrainSplit[] = "train";
+
 struct IngestItem {
   std::string path;      // file to read
   std::string name;      // the utterance's name in the data set
   int32_t speaker = -1;  // index into the list's speakers; -1: unlabelled
   std::string split;     // as the source has it
   int64_t frames = -1;   // how many the source says there are; -1: it does not say
+  double speed = 1;      // at which a recording is played
 };
 
 struct IngestList {
@@ -37,8 +41,8 @@ using ReadFeatures = std::function<absl::StatusOr<Features>(const IngestItem& it
 
 struct IngestOptions {
   WriterOptions writer{};  // its front end and speakers are filled in by Ingest
-  std::string split{};     // e.g. "train:valid=90:10"; empty: splits as the source has them
-  uint64_t seed = 1;       // of the split
+  std::string split{};     // of DealSplits, e.g. "train:valid=90:10"; empty: splits as the source has them
+  uint64_t seed = 1;       // of DealSplits
   int threads = 1;         // that read
   bool skip_bad = false;   // leave out files that cannot be used
 };
@@ -51,10 +55,13 @@ struct IngestSummary {
   double wall_seconds = 0;
 };
 
+// Deals the labelled items of split `train` anew by options.split and options.seed, where a split is given;
+// the others keep theirs. kInvalidArgument: a split that cannot be, one whose name the source uses itself, or
+// no items to deal.
+absl::Status DealSplits(const IngestOptions& options, IngestList* list);
+
 // Fills a data set. Its content and order depend on the list and the options only, not on the number of
 // threads; memory is bounded by a few utterances a thread and the writer's shard.
-//
-// options.split, where given, deals the labelled utterances of split `train` anew; the others keep theirs.
 //
 // A file that cannot be used ends it with "<path>: <reason>", the reader's own status code kept. With
 // `skip_bad` such files are left out and listed in `skipped.csv` (path,reason) in the data set's folder; a

@@ -81,6 +81,8 @@ void AddExtractCommand(CLI::App& app, absl::Status* result) {
                       "Bring every recording to this peak level, e.g. -3");
   command->add_flag("--trim-silence", flags->extract.trim_silence,
                     "Cut silence (20 ms below 1 % of full scale) of 0.1 s and more, at the ends and inside");
+  command->add_option("--speed", flags->extract.speeds,
+                      "Copy the recordings of split train at these speeds, e.g. 0.9,1.1, as new speakers");
   command->add_flag("--skip-bad", flags->skip_bad, kSkipBadHelp);
   command->callback([flags, result] { *result = RunExtract(*flags); });
 }

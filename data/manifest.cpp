@@ -72,6 +72,16 @@ absl::StatusOr<Ranges> ParseRanges(const json& list, int64_t utterances) {
   return ranges;
 }
 
+absl::StatusOr<std::vector<double>> ParseSpeedList(const json& list) {
+  const auto is_speed = [](const json& speed) {
+    return speed.is_number() && speed.get<double>() > 0.5 && speed.get<double>() < 2;
+  };
+  if (!list.is_array() || !std::all_of(list.begin(), list.end(), is_speed)) {
+    return absl::InvalidArgumentError("'speeds' is not a list of factors between 0.5 and 2");
+  }
+  return list.get<std::vector<double>>();
+}
+
 absl::StatusOr<Manifest> ParseManifest(const json& root) {
   Manifest manifest;
   ASSIGN_OR_RETURN(const json* front_end, JsonField(root, "front_end"));
@@ -97,6 +107,10 @@ absl::StatusOr<Manifest> ParseManifest(const json& root) {
       return absl::InvalidArgumentError(
           absl::StrCat("'speakers' names '", manifest.speakers.back(), "' twice"));
     }
+  }
+
+  if (root.contains("speeds")) {
+    ASSIGN_OR_RETURN(manifest.speeds, ParseSpeedList(root["speeds"]));
   }
 
   ASSIGN_OR_RETURN(const json* shards, JsonField(root, "shards"));
@@ -233,7 +247,7 @@ absl::Status SaveManifest(const std::string& folder, const Manifest& manifest, c
     json& list = splits[name] = json::array();
     for (const Range& range : ranges) list.push_back({range.begin, range.end});
   }
-  const std::vector<std::pair<std::string, json>> fields = {
+  std::vector<std::pair<std::string, json>> fields = {
       {"format", kManifestFormat},
       {"schema_version", kSchemaVersion},
       {"n_mels", manifest.front_end.n_mels},
@@ -245,6 +259,7 @@ absl::Status SaveManifest(const std::string& folder, const Manifest& manifest, c
       {"splits", splits},
       {"shards", shards},
   };
+  if (!manifest.speeds.empty()) fields.emplace_back("speeds", manifest.speeds);
   // A line a field: readable, and small where a list is long.
   std::string text = "{";
   for (const auto& [key, value] : fields) {

@@ -46,6 +46,7 @@ struct Manifest {
   FrontEnd front_end;
   DType dtype = DType::kFloat32;
   std::vector<std::string> speakers;
+  std::vector<double> speeds;  // of the copies among the speakers (data/speed_copies.h); mostly none
   std::map<std::string, Ranges> splits;
   std::vector<ShardInfo> shards;
 

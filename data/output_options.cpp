@@ -29,6 +29,7 @@ absl::StatusOr<WriterOptions> MakeWriterOptions(const OutputOptions& options, co
                        .dtype = *dtype,
                        .shard_mib = options.shard_mib,
                        .speakers = std::move(speakers),
+                       .speeds = {},
                        .overwrite = options.force};
 }
 

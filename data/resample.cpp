@@ -18,8 +18,8 @@ absl::Status SoxrError(const char* call, soxr_error_t error) {
 
 void Resampler::Delete::operator()(soxr* handle) const { soxr_delete(handle); }
 
-absl::StatusOr<Resampler> Resampler::Create(int input_rate, int output_rate) {
-  const double ratio = static_cast<double>(output_rate) / input_rate;
+absl::StatusOr<Resampler> Resampler::Create(double input_rate, double output_rate) {
+  const double ratio = output_rate / input_rate;
   if (input_rate == output_rate) return Resampler(nullptr, ratio);
   soxr_error_t error = nullptr;
   const soxr_io_spec_t io = soxr_io_spec(SOXR_FLOAT32_I, SOXR_FLOAT32_I);

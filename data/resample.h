@@ -18,7 +18,7 @@ namespace data {
 class Resampler {
  public:
   // Rates in Hz. kResourceExhausted where soxr has no memory, kInternal for its other failures.
-  static absl::StatusOr<Resampler> Create(int input_rate, int output_rate);
+  static absl::StatusOr<Resampler> Create(double input_rate, double output_rate);
 
   // Appends to output what can be computed so far. The samples need not outlive the call.
   absl::Status Process(std::span<const float> input, std::vector<float>& output);

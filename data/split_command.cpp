@@ -6,6 +6,7 @@
 #include "absl/strings/str_format.h"
 #include "data/commands.h"
 #include "data/dataset.h"
+#include "data/speed_copies.h"
 #include "data/status_macros.h"
 
 namespace data {
@@ -31,6 +32,23 @@ absl::StatusOr<std::vector<bool>> Chosen(const Dataset& dataset, const std::vect
   return chosen;
 }
 
+// A copy of a recording (data/speed_copies.h) is in the recording's split. Dealt anew, one could be trained
+// on while the other is to validate.
+absl::Status CheckNoCopies(const Dataset& dataset, const std::vector<bool>& chosen) {
+  const Manifest& manifest = dataset.manifest();
+  for (int64_t u = 0; u < dataset.size(); ++u) {
+    if (!chosen[static_cast<size_t>(u)]) continue;
+    const std::string& speaker = manifest.speakers[static_cast<size_t>(dataset.speaker(u))];
+    if (IsSpeedCopy(speaker, manifest.speeds)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(dataset.folder(), " has copies at other speeds ('", speaker,
+                       "'), which a new split could divide from their originals; split while extracting: "
+                       "`mels extract --speed ... --split ...`"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status RunSplit(const SplitFlags& flags) {
   ASSIGN_OR_RETURN(const SplitSpec spec, ParseSplit(flags.split));
   ASSIGN_OR_RETURN(const std::shared_ptr<const Dataset> dataset, Dataset::Open(flags.folder));
@@ -39,6 +57,7 @@ absl::Status RunSplit(const SplitFlags& flags) {
   for (int64_t u = 0; u < dataset->size(); ++u) {
     speakers.push_back(chosen[static_cast<size_t>(u)] ? dataset->speaker(u) : -1);
   }
+  RETURN_IF_ERROR(CheckNoCopies(*dataset, chosen));
   const std::vector<int32_t> assigned = AssignSplits(spec, flags.seed, speakers);
 
   Manifest manifest = dataset->manifest();

@@ -23,7 +23,7 @@ struct WriterOptions {
   DType dtype = DType::kFloat32;
   int64_t shard_mib = 256;            // frames held in memory, and the size of a full shard
   std::vector<std::string> speakers;  // unique, not empty strings; indexes into it label the utterances
-  std::vector<double> speeds;         // of the copies among the speakers (data/speed_copies.h)
+  std::vector<double> speeds{};       // of the copies among the speakers (data/speed_copies.h)
   bool overwrite = false;             // replace a data set that is there
 };
 

@@ -29,7 +29,6 @@ absl::StatusOr<WriterOptions> MakeWriterOptions(const OutputOptions& options, co
                        .dtype = *dtype,
                        .shard_mib = options.shard_mib,
                        .speakers = std::move(speakers),
-                       .speeds = {},
                        .overwrite = options.force};
 }
 

@@ -12,6 +12,8 @@
 
 #include "audio_fixtures.h"
 #include "data/log_mel.h"
+#include "data/manifest.h"
+#include "data/speed_copies.h"
 #include "tests/data/dataset_fixtures.h"
 #include "tests/data/mels_runner.h"
 
@@ -169,23 +171,33 @@ TEST_F(Speed, BadFilesAreLeftOutWithTheirCopies) {
   const auto set = OpenOrDie(path("set"));
   EXPECT_EQ(set->size(), 3 + 4 + 3 + 3);
   const std::string report = ReadBytes(path("set/skipped.csv"));
-  EXPECT_THAT(report, HasSubstr("src/ann/1.wav,cannot be opened"));
+  EXPECT_THAT(report, HasSubstr("src/ann/1.wav,\"cannot be opened"));
   EXPECT_THAT(report, HasSubstr("src/bob/1.wav,at speed 1.5 has 1"));
 }
 
-TEST_F(Speed, RefusesFactorsThatCannotBe) {
-  for (const char* factors : {"0.5", "2", "-1", "0.9,3", "nan", "inf", "1e300"}) {
-    ExpectExtractRefused({"--speed", factors}, "is not between 0.5 and 2");
+TEST(ParseSpeeds, TakesFactorsAsTheirNamesSayThem) {
+  EXPECT_THAT(*ParseSpeeds("0.9"), ElementsAre(0.9));
+  EXPECT_THAT(*ParseSpeeds("1.10,0.95,1.99"), ElementsAre(1.1, 0.95, 1.99));
+  EXPECT_THAT(*ParseSpeeds("0.91234567"), ElementsAre(0.912346));
+}
+
+TEST(ParseSpeeds, RefusesFactorsThatCannotBe) {
+  const auto expect = [](const std::string& factors, const std::string& message) {
+    const absl::Status status = ParseSpeeds(factors).status();
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << factors;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(message)) << factors;
+  };
+  for (const char* factors : {"0.5", "2", "-1", "0.9,3", "nan", "inf", "1e300", "0.50000001"}) {
+    expect(factors, "is not between 0.5 and 2");
   }
-  for (const char* factors : {"fast", "", "0.9,", "0.9;1.1", "0.9 x"}) {
-    ExpectExtractRefused({std::string("--speed=") + factors}, "is not a number");
-  }
-  for (const char* factors : {"1", "1.0", "0.9,1.0000001"}) {
-    ExpectExtractRefused({"--speed", factors}, "is the recordings' own speed");
-  }
-  for (const char* factors : {"0.9,0.9", "0.9,1.1,0.90", "0.9,0.90000001"}) {
-    ExpectExtractRefused({"--speed", factors}, "comes twice");
-  }
+  for (const char* factors : {"fast", "", "0.9,", "0.9;1.1", "0.9 x"}) expect(factors, "is not a number");
+  for (const char* factors : {"1", "1.0", "0.9,1.0000001"}) expect(factors, "is the recordings' own speed");
+  for (const char* factors : {"0.9,0.9", "0.9,1.1,0.90", "0.9,0.90000001"}) expect(factors, "comes twice");
+}
+
+TEST_F(Speed, RefusesFactorsInOneLine) {
+  ExpectExtractRefused({"--speed", "0.9,2"}, "--speed 0.9,2: '2' is not between 0.5 and 2");
+  ExpectExtractRefused({"--speed", "fast"}, "--speed fast: 'fast' is not a number");
 }
 
 TEST_F(Speed, RefusesSourcesThatItCannotCopy) {
@@ -202,7 +214,9 @@ TEST_F(Speed, DamagedSpeedsInTheManifestAreNamed) {
     nlohmann::json manifest = nlohmann::json::parse(good);
     manifest["speeds"] = nlohmann::json::parse(value);
     WriteBytes(path("set/dataset.json"), manifest.dump());
-    ExpectRefused({"info", path("set")}, "'speeds' is not a list of factors");
+    const absl::Status status = LoadManifest(path("set")).status();
+    EXPECT_TRUE(absl::IsDataLoss(status)) << value;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("'speeds' is not a list of factors"));
   }
 }
 

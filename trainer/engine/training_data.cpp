@@ -53,12 +53,34 @@ absl::Status CheckBatch(const config::Config& config, const launcher::World& wor
         config.train.accumulate > 1 ? absl::StrCat(" and train.accumulate = ", config.train.accumulate) : "",
         "; set train.global_batch to a multiple of ", parts, " or start another number of ranks"));
   }
+  if (config.model.embedding > 0 && config.model.embedding_norm == "batch" &&
+      config.train.global_batch == parts) {
+    return absl::InvalidArgumentError(
+        "model.embedding_norm = batch needs more than one utterance a rank and part; raise "
+        "train.global_batch, "
+        "or set model.embedding_norm to sync_batch or layer");
+  }
   if (utterances < config.train.global_batch) {
     return absl::InvalidArgumentError(
         absl::StrCat(config.data.path, ": split '", config.data.train_split, "' has ", utterances,
                      " utterances, fewer than one batch; set train.global_batch to at most that"));
   }
   return absl::OkStatus();
+}
+
+data::AugmentOptions AugmentOptionsOf(const config::Config& config) {
+  const auto& augment = config.augment;
+  data::AugmentOptions options;
+  options.gain_db = augment.gain_db;
+  options.noise_probability = augment.noise_probability;
+  options.babble_probability = augment.babble_probability;
+  options.snr_db = augment.snr_db;
+  options.babble_voices = augment.babble_voices;
+  options.time_masks = augment.time_masks;
+  options.time_mask_frames = augment.time_mask_frames;
+  options.frequency_masks = augment.frequency_masks;
+  options.frequency_mask_mels = augment.frequency_mask_mels;
+  return options;
 }
 
 }  // namespace
@@ -107,6 +129,9 @@ absl::StatusOr<TrainingData> TrainingData::Open(const config::Config& config, co
     return status;
   if (auto status = CheckBatch(config, world, static_cast<int64_t>(train->size())); !status.ok())
     return status;
+  if (auto status = data::CheckAugment(AugmentOptionsOf(config), *result.dataset_, *train); !status.ok()) {
+    return absl::Status(status.code(), absl::StrCat("augment: ", status.message()));
+  }
   result.fingerprint_ = FingerprintOf(manifest, config.data.train_split);
   result.sampler_.emplace(*std::move(train), static_cast<uint64_t>(config.run.seed),
                           config.train.global_batch);
@@ -122,6 +147,8 @@ absl::StatusOr<TrainingData> TrainingData::Open(const config::Config& config, co
 std::unique_ptr<data::TrainLoader> TrainingData::MakeTrainLoader(int64_t first_batch, bool pinned) const {
   data::TrainLoader::Options options;
   options.crop_frames = config_.data.crop_frames;
+  options.min_crop_frames = config_.data.min_crop_frames;
+  options.augment = AugmentOptionsOf(config_);
   options.rank = world_.rank;
   options.world_size = world_.size;
   options.accumulate = config_.train.accumulate;

@@ -22,6 +22,7 @@ NoiseBand MakeBand(double low, double centre, double high, double width, int64_t
   const auto first = static_cast<int64_t>(std::ceil(low / width));
   const auto last = std::min(static_cast<int64_t>(std::floor(high / width)), last_bin);
   std::vector<double> weights;
+  weights.reserve(static_cast<size_t>(std::max<int64_t>(0, last - first + 1)));
   for (int64_t bin = first; bin <= last; ++bin) {
     const double hz = static_cast<double>(bin) * width;
     weights.push_back(std::max(0.0, std::min((hz - low) / (centre - low), (high - hz) / (high - centre))));
@@ -55,6 +56,7 @@ std::vector<NoiseBand> NoiseBands(const FrontEnd& front_end) {
   const double step = (high - low) / (front_end.n_mels + 1);
   const double width = static_cast<double>(front_end.sample_rate) / front_end.n_fft;
   std::vector<NoiseBand> bands;
+  bands.reserve(static_cast<size_t>(std::max(0, front_end.n_mels)));
   for (int m = 0; m < front_end.n_mels; ++m) {
     bands.push_back(MakeBand(MelToHz(low + m * step), MelToHz(low + (m + 1) * step),
                              MelToHz(low + (m + 2) * step), width, front_end.n_fft / 2));

@@ -59,6 +59,7 @@ struct Config {
     int64_t ff_mult = 4;
     int64_t conv_expansion_factor = 2;
     int64_t conv_kernel_size = 15;
+    int64_t max_distance = 512;
     double attn_dropout = 0.1;
     double ff_dropout = 0.1;
     double conv_dropout = 0.1;

@@ -82,6 +82,9 @@ std::vector<Field> MakeFields() {
           "Conformer: the convolution is so many times wider than model.dim."),
       Row("model.conv_kernel_size", &C::model, &C::Model::conv_kernel_size, From(1, 4096),
           "Conformer: frames that a convolution sees."),
+      Row("model.max_distance", &C::model, &C::Model::max_distance, From(1, 65536),
+          "Conformer: attention tells distances up to so many frames apart; beyond, all are one. Above the "
+          "crops' length they are never trained."),
       Row("model.attn_dropout", &C::model, &C::Model::attn_dropout, Below(0, 1),
           "Conformer: dropout after the attention."),
       Row("model.ff_dropout", &C::model, &C::Model::ff_dropout, Below(0, 1),

@@ -7,8 +7,6 @@
 namespace trainer::model {
 namespace {
 
-constexpr int64_t kFarthest = 512;  // frames; beyond it all relative positions are one
-
 using torch::nn::Module;
 
 std::shared_ptr<Module> AddScope(Module& parent, const std::string& name) {
@@ -61,8 +59,8 @@ void ConformerBlock::MakeAttention() {
   to_q_ = fn->register_module("to_q", without_bias(inner));
   to_kv_ = fn->register_module("to_kv", without_bias(2 * inner));
   to_out_ = fn->register_module("to_out", torch::nn::Linear(inner, options_.dim));
-  rel_pos_emb_ =
-      fn->register_module("rel_pos_emb", torch::nn::Embedding(2 * kFarthest + 1, options_.dim_head));
+  rel_pos_emb_ = fn->register_module("rel_pos_emb",
+                                     torch::nn::Embedding(2 * options_.max_distance + 1, options_.dim_head));
   attn_norm_ = pre_norm->register_module("norm", MakeLayerNorm(options_.dim));
 }
 
@@ -124,10 +122,15 @@ torch::Tensor ConformerBlock::Convolve(const torch::Tensor& x, const torch::Tens
   }
   // As a picture of height 1 with the channels last, which is how y lies in memory: on CPUs several times
   // faster than conv1d.
-  const auto image = y.transpose(1, 2).unsqueeze(2);    // (B, C, 1, T)
+  const auto image = y.transpose(1, 2).unsqueeze(2);  // (B, C, 1, T)
+  // The gradient of a bias before batch norm is 0. Computed, it would be rounding, which AdamW scales up to
+  // full steps.
+  const auto bias = is_training() && depthwise_norm_->removes_bias()
+                        ? depthwise_->bias.detach() + 0 * depthwise_->bias
+                        : depthwise_->bias;
   const auto weight = depthwise_->weight.unsqueeze(2);  // (C, 1, 1, kernel)
-  y = at::conv2d(image, weight, depthwise_->bias, at::IntArrayRef{1}, at::IntArrayRef{0, padding},
-                 at::IntArrayRef{1}, /*groups=*/y.size(2));
+  y = at::conv2d(image, weight, bias, at::IntArrayRef{1}, at::IntArrayRef{0, padding}, at::IntArrayRef{1},
+                 /*groups=*/y.size(2));
   y = y.squeeze(2).transpose(1, 2);
   y = at::silu(depthwise_norm_->Forward(y, frame_mask));
   return Drop(Pointwise(contract_, y), options_.conv_dropout);

@@ -19,6 +19,7 @@ struct ConformerBlockOptions {
   int64_t ff_mult;
   int64_t conv_expansion_factor;
   int64_t conv_kernel_size;
+  int64_t max_distance;  // frames; farther keys share one relative position (the package: 512)
   double attn_dropout;
   double ff_dropout;
   double conv_dropout;

@@ -52,6 +52,7 @@ std::shared_ptr<Classifier> MakeModel(const config::Config& config, int64_t n_me
                                 .ff_mult = model.ff_mult,
                                 .conv_expansion_factor = model.conv_expansion_factor,
                                 .conv_kernel_size = model.conv_kernel_size,
+                                .max_distance = model.max_distance,
                                 .attn_dropout = reference ? 0 : model.attn_dropout,
                                 .ff_dropout = reference ? 0 : model.ff_dropout,
                                 .conv_dropout = reference ? 0 : model.conv_dropout,

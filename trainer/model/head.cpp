@@ -8,7 +8,10 @@ Head::Head(const HeadOptions& options, torch::nn::Module& model) : options_(opti
   pooling_ = model.register_module("pooling", std::make_shared<Pooling>(options.pooling, options.width));
   int64_t width = pooling_->output_width();
   if (options.embedding > 0) {
-    embedding_ = model.register_module("embedding", torch::nn::Linear(width, options.embedding));
+    // A batch norm would take a bias off again.
+    const bool bias = options.embedding_norm == "none" || options.embedding_norm == "layer";
+    embedding_ = model.register_module(
+        "embedding", torch::nn::Linear(torch::nn::LinearOptions(width, options.embedding).bias(bias)));
     width = options.embedding;
     embedding_norm_ = std::make_unique<Norm>(options.embedding_norm, width, "embedding_norm", model);
   }

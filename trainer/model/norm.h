@@ -46,6 +46,9 @@ class Norm {
   // As BatchNorm::Forward.
   torch::Tensor Forward(const torch::Tensor& x, const torch::Tensor& mask);
 
+  // Whether, in training, what is added to every row alike is taken off again.
+  bool removes_bias() const { return batch_ != nullptr; }
+
  private:
   std::shared_ptr<BatchNorm> batch_;
   torch::nn::LayerNorm layer_{nullptr};

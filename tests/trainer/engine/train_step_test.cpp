@@ -28,6 +28,73 @@ TEST(TrainStep, ManyRanksDoWhatOneDoes) {
   }
 }
 
+double MaxDifference(const torch::Tensor& a, const torch::Tensor& b) {
+  return (a - b).abs().max().item<double>();
+}
+
+TEST(TrainStep, SynchronisedBatchNormsMakeManyRanksOne) {
+  const auto world = launcher::World::FromMpi();
+  launcher::World alone;
+  alone.host = world.host;
+  const auto config = SynchronisedConformer();
+  // 50 steps at a rate that trains: the loss falls to less than half.
+  const auto together = TrainOn(world, torch::kCPU, 50, -1, config, 3e-3);
+  const auto single = TrainOn(alone, torch::kCPU, 50, -1, config, 3e-3);
+  for (size_t i = 0; i < 50; ++i) {
+    EXPECT_NEAR(together.figures[i].loss, single.figures[i].loss, 1e-5) << "step " << i;
+  }
+  EXPECT_LT(MaxDifference(together.logits, single.logits), 1e-4);
+}
+
+// Batch norms of one rank's utterances: the running statistics are the same on all ranks nevertheless, and
+// the mean of the ranks' own.
+TEST(TrainStep, RanksShareRunningStatistics) {
+  const auto world = launcher::World::FromMpi();
+  auto config = SynchronisedConformer();
+  config.model.depth = 1;
+  config.model.conv_norm = config.model.embedding_norm = "batch";
+  const auto trained = TrainOn(world, torch::kCPU, 1, -1, config, 1e-3);
+  // After one step from mean 0, the running mean is 0.1 times the mean over the ranks of each one's batch's.
+  torch::manual_seed(1);
+  const auto model = model::MakeModel(config, kMels, kSpeakers);
+  std::vector<torch::Tensor> expected;
+  for (int rank = 0; rank < world.size; ++rank) {
+    torch::manual_seed(1);
+    const auto one = model::MakeModel(config, kMels, kSpeakers);
+    launcher::World as = world;
+    as.rank = rank;
+    const auto batch = BatchOf(as, 0);
+    torch::NoGradGuard no_grad;
+    one->Forward(batch.mels, batch.lengths);
+    const auto buffers = one->buffers();
+    expected.resize(buffers.size());
+    for (size_t i = 0; i < buffers.size(); ++i) {
+      const auto share = buffers[i].to(torch::kFloat32) / world.size;
+      expected[i] = expected[i].defined() ? expected[i] + share : share;
+    }
+  }
+  ASSERT_EQ(trained.buffers.size(), expected.size());
+  ASSERT_EQ(expected.size(), 6u);  // mean, variance, count; of a convolution and of the embedding
+  for (size_t i = 0; i < expected.size(); ++i) {
+    EXPECT_LT(MaxDifference(trained.buffers[i].to(torch::kFloat32), expected[i]), 1e-5) << i;
+  }
+}
+
+TEST(TrainStep, AverageOfTheWeightsFollowsThem) {
+  const auto world = launcher::World::FromMpi();
+  auto config = SmallModel();
+  config.train.ema_decay = 0.5;
+  auto expected = TrainOn(world, torch::kCPU, 0).parameters;
+  for (int64_t updates = 1; updates <= 6; ++updates) {
+    const double decay = std::min(0.5, static_cast<double>(1 + updates) / static_cast<double>(10 + updates));
+    expected = expected * decay + TrainOn(world, torch::kCPU, updates).parameters * (1 - decay);
+  }
+  const auto trained = TrainOn(world, torch::kCPU, 6, -1, config);
+  EXPECT_LT(MaxDifference(trained.average, expected), 1e-6);
+  EXPECT_EQ(MaxDifference(trained.parameters, TrainOn(world, torch::kCPU, 6).parameters), 0);
+  EXPECT_GT(MaxDifference(trained.average, trained.parameters), 1e-4);
+}
+
 TEST(TrainStep, AVoteTooLateIsRefused) {
   torch::manual_seed(1);
   const auto world = launcher::World::FromMpi();

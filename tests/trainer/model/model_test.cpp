@@ -19,6 +19,26 @@ Config Medium() {
   return config;
 }
 
+Config Hard() {
+  Config config;
+  config.model.type = "conformer";
+  config.model.head = "linear";
+  return config;
+}
+// All that a Conformer can have, at once.
+Config Boss(int64_t subsampling, const std::string& pooling) {
+  Config config = Hard();
+  config.data.normalize = "mean_variance";
+  config.model.conv_kernel_size = 8;
+  config.model.subsampling = subsampling;
+  config.model.mfa = true;
+  config.model.pooling = pooling;
+  config.model.embedding = 24;
+  config.model.head = "cosine";
+  config.loss.sub_centres = 2;
+  return config;
+}
+
 double MaxDifference(const torch::Tensor& a, const torch::Tensor& b) {
   return (a - b).abs().max().item<double>();
 }
@@ -31,7 +51,8 @@ TEST(Masking, MeanOverTimeIgnoresPadding) {
 
 // An utterance's logits are the same alone, in any batch, at any place in it, and whatever the padding holds.
 TEST(Model, OutputDoesNotDependOnBatchMatesOrPadding) {
-  for (const auto& config : {Simple(), Medium()}) {
+  for (const auto& config : {Simple(), Medium(), Hard(), Boss(1, "statistics"), Boss(2, "self_attentive"),
+                             Boss(4, "attentive_statistics")}) {
     torch::manual_seed(3);
     const auto model = MakeModel(config, 40, 30);
     model->eval();
@@ -41,14 +62,14 @@ TEST(Model, OutputDoesNotDependOnBatchMatesOrPadding) {
     const auto together = model->Forward(mels, lengths);
     for (int64_t i = 0; i < 4; ++i) {
       const auto alone = model->Forward(mels.slice(0, i, i + 1).slice(1, 0, lengths[i].item<int64_t>()), {});
-      EXPECT_LT(MaxDifference(alone[0], together[i]), 1e-6);
+      EXPECT_LT(MaxDifference(alone[0], together[i]), 1e-5);
     }
     auto other_padding = mels.clone();
     for (int64_t i = 0; i < 4; ++i) other_padding[i].slice(0, lengths[i].item<int64_t>()) = 1000;
-    EXPECT_LT(MaxDifference(model->Forward(other_padding, lengths), together), 1e-6);
+    EXPECT_LT(MaxDifference(model->Forward(other_padding, lengths), together), 1e-5);
     const auto order = torch::tensor({2, 0, 3, 1}, torch::kInt64);
     const auto shuffled = model->Forward(mels.index_select(0, order), lengths.index_select(0, order));
-    EXPECT_LT(MaxDifference(shuffled, together.index_select(0, order)), 1e-6);
+    EXPECT_LT(MaxDifference(shuffled, together.index_select(0, order)), 1e-5);
   }
 }
 
@@ -75,6 +96,32 @@ TEST(Model, DropoutActsInTrainingAlone) {
   EXPECT_GT(MaxDifference(model->Forward(mels, {}), model->Forward(mels, {})), 1e-3);
   model->eval();
   EXPECT_EQ(MaxDifference(model->Forward(mels, {}), model->Forward(mels, {})), 0);
+}
+
+TEST(Model, NormalisingTakesOffWhatAMicrophoneAdds) {
+  auto config = Hard();
+  config.data.normalize = "mean";
+  const auto model = MakeModel(config, 40, 30);
+  model->eval();
+  torch::NoGradGuard no_grad;
+  const auto mels = torch::randn({2, 30, 40});
+  const auto logits = model->Forward(mels, {});
+  EXPECT_LT(MaxDifference(model->Forward(mels + 3 * torch::randn({40}), {}), logits), 1e-4);
+  EXPECT_GT(MaxDifference(model->Forward(2 * mels, {}), logits), 1e-2);
+}
+
+TEST(Model, CosineLogitsAreScaledCosinesWithTheNearestCentre) {
+  auto config = Boss(1, "mean");
+  config.loss.scale = 7;
+  const auto model = MakeModel(config, 40, 5);
+  model->eval();
+  torch::NoGradGuard no_grad;
+  const auto centres = model->named_parameters()["pred_layer.weight"];  // (10, 24)
+  const auto logits = model->Logits(3 * centres.slice(0, 4, 5));        // the first centre of class 2
+  EXPECT_NEAR(logits[0][2].item<double>(), 7, 1e-5);
+  EXPECT_EQ(logits.argmax(1).item<int64_t>(), 2);
+  const auto cosines = torch::cosine_similarity(centres.slice(0, 4, 5), centres, 1);
+  EXPECT_LT(MaxDifference(logits[0], 7 * cosines.view({5, 2}).amax(1)), 1e-5);
 }
 
 TEST(Model, AnUnknownTypeIsABug) {

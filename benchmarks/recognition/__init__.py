@@ -1,0 +1,1 @@
+"""Recognition of real speech: data sets, runs, baselines and the table that benchmarks/recognition.py writes."""

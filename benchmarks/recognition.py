@@ -1,11 +1,11 @@
-"""How well the models tell 30 speakers apart in real speech, beside LDA, an SVM and PyTorch; writes docs/recognition.md.
+"""How well the models tell 30 speakers apart in real speech, beside LDA, an SVM and PyTorch: docs/recognition.md.
 
     .venv/bin/pip install -r benchmarks/requirements.txt
     .venv/bin/python benchmarks/recognition.py              # trains and measures: hours on two cores
     .venv/bin/python benchmarks/recognition.py --table      # only writes the table, of what is measured so far
 
-It can be stopped (Ctrl-C lets the trainings save) and started again: what is finished is not repeated. A recipe is to be
-chosen with --validate, which scores a part of the training split and never reads the test split:
+It can be stopped (Ctrl-C lets the trainings save) and started again: what is finished is not repeated. A recipe is
+to be chosen with --validate, which scores a part of the training split and never reads the test split:
 
     .venv/bin/python benchmarks/recognition.py --validate --tag noisier --models boss --seeds 1 \\
         --set boss:augment.noise_probability=0.5

@@ -2,10 +2,13 @@
 
 full      the training split, and the split that is scored (test, or with --validate a part of train)
 eight     eight training utterances a speaker, drawn by seed; the same scored split
-heldout   six speakers, drawn by seed, are the split `heldout` with all their utterances; the others train
+heldout-train, heldout
+          all utterances of six speakers, drawn by seed, are the split `heldout`; the others' training utterances
+          train. Two data sets, for a model has an output for each speaker of its data set and these train none
 white-10  and so on: the scored split only, with noise added to the audio at that SNR in dB
 
-The speech in the noisy sets keeps its level, for log-mels tell levels apart; sums are stored as float WAV, which does not clip.
+The speech in the noisy sets keeps its level, for log-mels tell levels apart; sums are stored as float WAV, which does
+not clip.
 """
 
 import collections
@@ -92,8 +95,8 @@ def speech_sets(experiment, manifest):
     return {
         "full": [(u, "train") for u in train] + score,
         "eight": [(u, "train") for u in few] + score,
-        "heldout": [(u, "train") for u in usable if u.split == "train" and u.speaker not in held]
-        + [(u, "heldout") for u in usable if u.speaker in held],
+        "heldout-train": [(u, "train") for u in manifest if u.split == "train" and u.speaker not in held],
+        "heldout": [(u, "heldout") for u in usable if u.speaker in held],
     }
 
 
@@ -109,8 +112,9 @@ def extract(experiment, name, folder, text):
     """Writes the list into `folder`, beside what it names, and makes the data set."""
     recordings = folder / f"{name}.csv"
     recordings.write_text(text)
-    result = subprocess.run([experiment.programs / "mels", "extract", recordings, experiment.data_sets / name, "--force",
-                             "--jobs", "1"], capture_output=True, text=True, check=False)
+    program = experiment.programs / "mels"
+    result = subprocess.run([program, "extract", recordings, experiment.data_sets / name, "--force", "--jobs", "1"],
+                            capture_output=True, text=True, check=False)
     if result.returncode != 0:
         raise SystemExit(f"mels extract {recordings}: {result.stderr.strip()}")
     # Last: a data set without its stamp is made again.

@@ -3,8 +3,8 @@
 The model is that of tests/trainer/reference_models.py; the recipe is the trained models': AdamW, linear warm-up and one
 cosine descent, each step a batch of crops of one random length, every utterance once an epoch, one thread.
 
-usage: python -m recognition.pytorch_simple JOB, a JSON file {data, train_split, normalize, seed, steps, result, columns}
-where columns is a list of {key, data, split, frames, eer}.
+usage: python -m recognition.pytorch_simple JOB, a JSON file {data, normalize, seed, steps, result, columns} where
+columns is a list of {key, data, split, frames, eer}.
 """
 
 import json
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from recognition.experiment import (CROP_FRAMES, GLOBAL_BATCH, LEARNING_RATE, PROJECT, WARMUP_STEPS, write_json)
+from recognition.experiment import CROP_FRAMES, GLOBAL_BATCH, LEARNING_RATE, PROJECT, warmup_steps, write_json
 from recognition.shards import equal_error_rate, match_speakers, read_split
 
 sys.path.insert(0, str(PROJECT / "tests" / "trainer"))
@@ -63,7 +63,7 @@ def train(job, data):
     random = np.random.default_rng(job["seed"])
     model = Transformer(data.frames[0].shape[1], len(data.speakers), **CONFIGS["simple"])
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
-    warmup = min(WARMUP_STEPS, job["steps"] // 2)
+    warmup = warmup_steps(job["steps"])
     feed = batches(data.frames, random)
     for step in range(1, job["steps"] + 1):
         chosen = next(feed)

@@ -63,7 +63,7 @@ class Queue:
                     self.running.pop(job, None)
 
     def seconds_a_run(self):
-        """Model to the mean of what its runs took, in earlier sessions too; from the running ones where none is done."""
+        """Model to the mean of what its runs took, earlier too; from the running ones where none is done."""
         known = {model: sum(times) / len(times) for model, times in self.took.items()}
         for job, start in self.running.items():
             done = job.steps_done()
@@ -86,7 +86,8 @@ class Queue:
             now = ", ".join(f"{job.name} {job.steps_done()}/{self.total_steps}" for job in self.running)
             left = self.left()
             print(f"{time.strftime('%H:%M:%S')} {self.finished} done, {len(self.failures)} failed, {len(self.waiting)} "
-                  f"waiting; running {now or 'nothing'}; left {'unknown' if left is None else duration(left)}", flush=True)
+                  f"waiting; running {now or 'nothing'}; left {'unknown' if left is None else duration(left)}",
+                  flush=True)
 
     def stop(self):
         self.stopping = True

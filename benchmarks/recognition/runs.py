@@ -52,7 +52,8 @@ class Tools:
         self.experiment = experiment
         for name in ("trainer", "mels"):
             if not (experiment.programs / name).is_file():
-                raise SystemExit(f"{experiment.programs / name}: not there; build first, or name the folder with --programs")
+                raise SystemExit(f"{experiment.programs / name}: not there; build first, or name the folder with "
+                                 "--programs")
         usage = self.output("--help")
         self.has_verify = re.search(r"^\s+verify\s", usage, re.MULTILINE) is not None
         empty = experiment.root / "defaults.yaml"
@@ -167,13 +168,11 @@ class TrainerJob(Job):
     def measure(self, column):
         data = self.experiment.data_sets / column.data_set
         arguments = ["verify" if column.eer else "evaluate", "--checkpoint", self.folder / "checkpoints" / "best",
-                     "--data", data, "--split", self.experiment.split_of(column)]
-        if not column.eer:
-            arguments += ["--threads", 1]
+                     "--data", data, "--split", self.experiment.split_of(column), "--threads", 1]
         if column.frames:
             arguments += ["--frames", column.frames]
         figures = last_json_line(self.tools.output(*arguments))
-        wanted = ("eer", "trials", "min_dcf") if column.eer else ("accuracy", "loss", "utterances")
+        wanted = ("eer", "trials", "min_dcf_0.01", "min_dcf_0.05") if column.eer else ("accuracy", "loss", "utterances")
         if figures is None or wanted[0] not in figures:
             raise RunError(f"{self.name}: trainer {' '.join(map(str, arguments))} printed no {wanted[0]}")
         return {**{key: figures[key] for key in wanted if key in figures},

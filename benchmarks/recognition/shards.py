@@ -35,8 +35,8 @@ def match_speakers(train, scored):
 
 
 def equal_error_rate(vectors, labels):
-    """Of all pairs of utterances, scored by cosine: where misses and false alarms are equally frequent, by a line between
-    the two thresholds around that point."""
+    """Of all pairs of utterances, scored by cosine: where misses and false alarms are equally frequent, on the line
+    between the two thresholds around that point. Returns it and the number of pairs."""
     vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     first, second = np.triu_indices(len(labels), 1)
     scores = np.einsum("ij,ij->i", vectors[first], vectors[second])

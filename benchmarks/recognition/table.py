@@ -3,10 +3,13 @@
 import shlex
 
 from recognition.cells import make_cells, read_results
-from recognition.experiment import (BASELINES, COLUMN, COLUMN_GROUPS, CROP_FRAMES, GLOBAL_BATCH, MODELS, ROW_TITLES,
-                                    SEEDS, WARMUP_STEPS, size_overrides, TRAINED_MODELS)
+from recognition.experiment import (BASELINES, COLUMN, COLUMN_GROUPS, CONDITIONS, CROP_FRAMES, DEFAULT_STEPS,
+                                    GLOBAL_BATCH, MODELS, PROJECT, ROW_TITLES, SEEDS, TRAINED_MODELS,
+                                    size_overrides, warmup_steps)
 from recognition.goals import all_goals
 
+# Written by hand: why a goal does not hold, and what was tried. Becomes the last section.
+REMARKS = PROJECT / "benchmarks" / "recognition" / "remarks.md"
 ROWS = TRAINED_MODELS + tuple(model for model in MODELS if model not in TRAINED_MODELS) + BASELINES
 
 
@@ -38,23 +41,28 @@ def command(experiment):
         words += ["--tag", experiment.tag]
     for model, key, value in experiment.extra:
         words += ["--set", f"{model}:{key}={value}"]
-    return shlex.join(words) + (f" --steps {experiment.steps}" if experiment.steps != 2000 else "")
+    if experiment.steps != DEFAULT_STEPS:
+        words += ["--steps", str(experiment.steps)]
+    return shlex.join(words)
 
 
 def head(experiment, results, cells):
+    trials = {cell.count for (_, key), cell in cells.items() if COLUMN[key].eer}
     counts = {cell.count for (_, key), cell in cells.items() if not COLUMN[key].eer}
     scored = f"{' or '.join(map(str, sorted(counts))) or 'no'} utterances"
     what = ("a validation part of the training split (15 % of each speaker's utterances, which do not train; the test "
             "split is not read)" if experiment.validate else "the test split")
     dates = distinct(results, "date")
+    crops = f"{CROP_FRAMES[0]} to {CROP_FRAMES[1]} frames"
     return [
         "# Recognition of real speech",
         "",
-        "Thirty speakers of the Arabic Speech Commands data set (CC BY 4.0; Ghandoura, Hjabo and Al Dakkak, 2021), some 70 "
-        "utterances of 1.5 to 4 s each to train on, 40 log-mels.",
-        f"Scored: {what}, {scored}. All trained models see {experiment.steps * GLOBAL_BATCH} crops: {experiment.steps} "
-        f"steps of {GLOBAL_BATCH}, each step's crops of one random length from {CROP_FRAMES[0]} to {CROP_FRAMES[1]} frames "
-        f"(10 ms each), warm-up {WARMUP_STEPS} steps, then cosine to 0. Nothing is validated while training: the last "
+        "Thirty speakers of the Arabic Speech Commands data set (CC BY 4.0; Ghandoura, Hjabo and Al Dakkak, 2021), some",
+        "70 utterances of 1.5 to 4 s each to train on, 40 log-mels.",
+        f"Scored: {what}, {scored}.",
+        f"All trained models see {experiment.steps * GLOBAL_BATCH} crops: {experiment.steps} steps of {GLOBAL_BATCH},",
+        f"each step's crops of one random length from {crops} (10 ms each), warm-up",
+        f"{warmup_steps(experiment.steps)} steps, then cosine to 0. Nothing is validated while training: the last",
         "checkpoint is the one that is scored.",
         "",
         f"Command: `{command(experiment)}`  ",
@@ -62,17 +70,17 @@ def head(experiment, results, cells):
         f"Commit: {', '.join(distinct(results, 'commit')) or '-'}  ",
         f"Date: {' to '.join(dict.fromkeys((dates[0], dates[-1]))) if dates else '-'}",
         "",
-        f"Figures are per cent, the mean over seeds {', '.join(map(str, SEEDS))}, with a 95 % interval: the wider of Student's t over "
-        "the seeds, and Wilson's binomial interval of the seeds' utterances pooled. Pooling counts one utterance scored by three "
-        "models as three; so intervals tell models apart on these utterances rather than foretell others. LDA and SVM on whole "
-        "utterances draw nothing and have one run. An EER has the first interval only, for its trials share utterances. `-`: not "
-        "measured.",
+        f"Figures are per cent, the mean over seeds {', '.join(map(str, SEEDS))}, with a 95 % interval: the wider of",
+        "Student's t over the seeds, and Wilson's binomial interval of the seeds' utterances pooled. Pooling counts one",
+        "utterance scored by three models as three, so intervals tell models apart on these utterances rather than",
+        "foretell others. LDA and SVM on whole utterances draw nothing but their folds and have one run. An EER has the",
+        "first interval only, for its trials share utterances. `-`: not measured.",
         "",
-        "LDA and SVM see the mean and the deviation of each mel over the excerpt that is scored (without its mean: the "
-        "deviations). They are trained on whole utterances, or on four random excerpts of "
-        f"{CROP_FRAMES[0]} to {CROP_FRAMES[1]} frames of each; their hyperparameters are cross-validated on the training split. "
-        "The noise is added to the audio, at the stated ratio of the powers over the whole utterance; the speech keeps its "
-        "level. Trials are all pairs of the six speakers' utterances.",
+        "LDA and SVM see the mean and the deviation of each mel over the excerpt that is scored (without its mean: the",
+        f"deviations). They are trained on whole utterances, or on four random excerpts of {crops} of",
+        "each; their hyperparameters are cross-validated on the training split. Noise is added to the audio, at the",
+        "stated ratio of the powers over the whole utterance; the speech keeps its level. Trials are all pairs of the",
+        f"six speakers' utterances{', ' if trials else ''}{' or '.join(map(str, sorted(trials)))}.",
         "",
     ]
 
@@ -92,6 +100,17 @@ def models_section(experiment, results):
             *markdown_table(("", "parameters", "training time", "trainings", "sizes changed from configs/"), rows), ""]
 
 
+def baselines_section(results):
+    rows = []
+    for row in BASELINES:
+        # Of the first seed; the others' folds and excerpts may choose a neighbour in the grid.
+        chosen = [results[row, condition][0]["hyperparameters"] if (row, condition) in results else {}
+                  for condition in CONDITIONS]
+        rows.append((row_title(row), *(" ".join(f"{key}={value}" for key, value in values.items()) or "-"
+                                       for values in chosen)))
+    return ["Hyperparameters that cross-validation chose, first seed:", "", *markdown_table(("", *CONDITIONS), rows), ""]
+
+
 def columns_section(cells):
     lines = []
     for title, keys in COLUMN_GROUPS:
@@ -101,9 +120,13 @@ def columns_section(cells):
 
 
 def goals_section(cells):
-    lines = ["## Goals", "", "Errors are 1 - accuracy, or the EER. `no room`: the weaker model errs on fewer than one utterance in "
-             "200.", ""]
+    lines = ["## Goals", "",
+             "Errors are 1 - accuracy, or the EER. `no room`: the weaker model errs on fewer than one utterance in 200.",
+             ""]
     for goal, checks in all_goals(cells):
+        if all(verdict == "-" for _, _, verdict in checks):
+            lines += [f"### {goal}: not measured", ""]
+            continue
         judged = [verdict for _, _, verdict in checks if verdict not in ("-", "no room", "no interval")]
         held = sum(not verdict.startswith("NO") for verdict in judged)
         lines += [f"### {goal}: {held} of {len(judged)} hold", "",
@@ -115,6 +138,8 @@ def write(experiment, output):
     results = read_results(experiment, ROWS)
     cells = make_cells(results)
     lines = (head(experiment, results, cells) + columns_section(cells) + models_section(experiment, results)
-             + goals_section(cells))
+             + baselines_section(results) + goals_section(cells))
+    if REMARKS.is_file() and not experiment.validate:
+        lines += ["## Remarks", "", REMARKS.read_text()]
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text("\n".join(lines).rstrip() + "\n")

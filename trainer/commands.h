@@ -1,6 +1,8 @@
 // What the program `trainer` can do: one function a command.
 #pragma once
 
+#include <CLI/CLI.hpp>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -20,19 +22,24 @@ struct TrainArguments {
   std::vector<std::string> overrides;  // key=value
 };
 
-struct EvaluateArguments {
-  std::string checkpoint;  // a checkpoint folder or a link to one
-  std::string data;        // a data set's folder
-  std::string split = "test";
-  int64_t frames = 0;  // only the first so many frames of each utterance; 0: all
-  std::string device = "auto";
-  int threads = 0;
+// Runs a command. Collective; reports its own success, and returns what went wrong, alike on all ranks.
+// `exit_code` is set where it returns OK.
+using CommandRun = std::function<absl::Status(const launcher::World& world, int* exit_code)>;
+
+absl::Status Train(const TrainArguments& arguments, const launcher::World& world, int* exit_code);
+
+// A subcommand: its options, and what it does with them once they are parsed.
+struct Command {
+  CLI::App* options;
+  CommandRun run;
 };
 
-// Each is collective, reports its own success, and returns what went wrong, alike on all ranks. `exit_code`
-// is set where it returns OK.
-absl::Status Train(const TrainArguments& arguments, const launcher::World& world, int* exit_code);
-absl::Status Evaluate(const EvaluateArguments& arguments, const launcher::World& world, int* exit_code);
+// Each declares its subcommand on `app`.
+Command AddEvaluate(CLI::App& app);
+Command AddPredict(CLI::App& app);
+Command AddEmbed(CLI::App& app);
+Command AddVerify(CLI::App& app);
+Command AddIdentify(CLI::App& app);
 
 // The exit code that goes with a failure.
 int ExitCodeOf(const absl::Status& status);

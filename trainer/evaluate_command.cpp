@@ -1,96 +1,121 @@
-#include <cstdio>
+// trainer evaluate: how well a model tells the speakers of a split apart.
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
-#include "data/dataset.h"
+#include "absl/strings/str_format.h"
+#include "data/files.h"
 #include "data/status_macros.h"
 #include "launcher/control.h"
 #include "launcher/device.h"
 #include "trainer/commands.h"
 #include "trainer/engine/evaluation.h"
-#include "trainer/engine/trained_model.h"
-#include "trainer/engine/training_data.h"
+#include "trainer/output.h"
+#include "trainer/scoring/confusion.h"
+#include "trainer/scoring/confusion_plot.h"
+#include "trainer/scoring/interval.h"
+#include "trainer/split_job.h"
 
 namespace trainer {
 namespace {
 
-struct Job {
-  engine::TrainedModel trained;
-  std::shared_ptr<const data::Dataset> dataset;
-  std::vector<int64_t> utterances;
-  std::vector<int64_t> class_of_speaker;
+struct Arguments {
+  SplitOptions split;
+  std::string out;  // folder for the tables; empty: none
 };
 
-// Features made in another way than those the model was trained on are legal, but the figures mean less: says
-// so.
-void WarnOfFrontEnd(const Job& job, const EvaluateArguments& arguments) {
-  const auto mine = data::FrontEndToJson(job.dataset->manifest().front_end);
-  const auto trained = data::FrontEndToJson(job.trained.front_end);
-  for (const auto& [key, value] : trained.items()) {
-    if (key == "source" || mine.value(key, nlohmann::json()) == value) continue;
-    std::fprintf(stderr, "trainer: warning: %s was made with %s = %s, the model was trained on %s\n",
-                 arguments.data.c_str(), key.c_str(), mine.value(key, nlohmann::json()).dump().c_str(),
-                 value.dump().c_str());
-  }
-}
-
 // Every utterance must have a speaker, and the model must know it by name.
-absl::Status CheckSpeakersKnown(const Job& job, const EvaluateArguments& arguments) {
+absl::Status CheckSpeakersKnown(const SplitJob& job, const SplitOptions& options) {
   for (const int64_t utterance : job.utterances) {
     const int32_t speaker = job.dataset->speaker(utterance);
     if (speaker < 0) {
       return absl::InvalidArgumentError(
-          absl::StrCat(arguments.data, ": split '", arguments.split,
+          absl::StrCat(options.data, ": split '", options.split,
                        "' has utterances without a speaker, so there is nothing to "
                        "compare with; choose a labelled split with --split"));
     }
     if (job.class_of_speaker[static_cast<size_t>(speaker)] < 0) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(arguments.data, ": split '", arguments.split, "' has speaker '",
-                       job.dataset->manifest().speakers[static_cast<size_t>(speaker)], "', whom ",
-                       arguments.checkpoint, " was not trained on; evaluate on a split of its own speakers"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          options.data, ": split '", options.split, "' has speaker '", job.SpeakerName(utterance), "', whom ",
+          options.model.checkpoint, " was not trained on; evaluate on a split of its own speakers"));
     }
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<Job> Prepare(const EvaluateArguments& arguments) {
-  Job job;
-  ASSIGN_OR_RETURN(job.trained, engine::LoadTrainedModel(arguments.checkpoint));
-  ASSIGN_OR_RETURN(job.dataset, data::Dataset::Open(arguments.data));
-  const auto& manifest = job.dataset->manifest();
-  if (manifest.front_end.n_mels != job.trained.front_end.n_mels) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(arguments.data, " has ", manifest.front_end.n_mels, " mels a frame, ",
-                     arguments.checkpoint, " was trained on ", job.trained.front_end.n_mels,
-                     "; extract the audio with --n-mels ", job.trained.front_end.n_mels));
-  }
-  ASSIGN_OR_RETURN(job.utterances, job.dataset->Split(arguments.split));
-  job.class_of_speaker = engine::MatchSpeakers(manifest.speakers, job.trained.speakers);
-  RETURN_IF_ERROR(CheckSpeakersKnown(job, arguments));
+absl::StatusOr<SplitJob> Prepare(const Arguments& arguments, const launcher::World& world) {
+  ASSIGN_OR_RETURN(auto job, OpenSplitJob(arguments.split));
+  RETURN_IF_ERROR(CheckSpeakersKnown(job, arguments.split));
+  if (world.rank == 0 && !arguments.out.empty()) RETURN_IF_ERROR(MakeOutputFolder(arguments.out, "--out"));
   return job;
+}
+
+absl::Status WriteTables(const std::vector<engine::UtteranceScore>& scores, const SplitJob& job,
+                         const Arguments& arguments) {
+  scoring::ConfusionMatrix matrix(job.trained.speakers);
+  for (const auto& score : scores) matrix.Add(score.speaker, score.predicted);
+  const auto title = absl::StrFormat("%s, split %s: %d utterances", arguments.split.model.checkpoint,
+                                     arguments.split.split, scores.size());
+  RETURN_IF_ERROR(data::WriteFileAtomically(arguments.out + "/speakers.csv", matrix.SpeakersCsv()));
+  RETURN_IF_ERROR(data::WriteFileAtomically(arguments.out + "/confusion.csv", matrix.Csv()));
+  return data::WriteFileAtomically(arguments.out + "/confusion.svg", scoring::ConfusionSvg(matrix, title));
+}
+
+// On rank 0.
+absl::Status Report(const std::vector<engine::UtteranceScore>& scores, const SplitJob& job,
+                    const Arguments& arguments) {
+  if (!arguments.out.empty()) RETURN_IF_ERROR(WriteTables(scores, job, arguments));
+  const auto count = static_cast<int64_t>(scores.size());
+  int64_t correct = 0, in_top5 = 0;
+  double loss = 0;
+  for (const auto& score : scores) {
+    correct += score.predicted == score.speaker ? 1 : 0;
+    in_top5 += score.larger < 5 ? 1 : 0;
+    loss += score.loss;
+  }
+  const auto share = [&](int64_t part) { return static_cast<double>(part) / static_cast<double>(count); };
+  const auto interval = scoring::WilsonInterval(correct, count);
+  PrintJsonLine({{"accuracy", share(correct)},
+                 {"loss", loss / static_cast<double>(count)},
+                 {"utterances", count},
+                 {"top5_accuracy", share(in_top5)},
+                 {"accuracy_interval", {interval.low, interval.high}},
+                 {"split", arguments.split.split},
+                 {"frames", arguments.split.frames},
+                 {"data", arguments.split.data},
+                 {"checkpoint", arguments.split.model.checkpoint},
+                 {"step", job.trained.step}});
+  return absl::OkStatus();
+}
+
+absl::Status Run(const Arguments& arguments, const launcher::World& world, int* exit_code) {
+  const auto& options = arguments.split;
+  ASSIGN_OR_RETURN(const auto device,
+                   launcher::BindDevice(world, {options.model.device, options.model.threads}));
+  auto job = Prepare(arguments, world);
+  RETURN_IF_ERROR(launcher::AgreeOn(world, job.status()));
+  if (world.rank == 0) WarnOfFrontEnd(*job, options);
+  job->trained.model->to(device);
+  const auto loader = job->MakeLoader(options, world, device);
+  ASSIGN_OR_RETURN(const auto scores, engine::ScoreUtterances(world, *job->trained.model, device, *loader,
+                                                              options.model.max_frames));
+  RETURN_IF_ERROR(
+      launcher::AgreeOn(world, world.rank == 0 ? Report(scores, *job, arguments) : absl::OkStatus()));
+  *exit_code = kExitDone;
+  return absl::OkStatus();
 }
 
 }  // namespace
 
-absl::Status Evaluate(const EvaluateArguments& arguments, const launcher::World& world, int* exit_code) {
-  ASSIGN_OR_RETURN(const auto device, launcher::BindDevice(world, {arguments.device, arguments.threads}));
-  auto job = Prepare(arguments);
-  RETURN_IF_ERROR(launcher::AgreeOn(world, job.status()));
-  if (world.rank == 0) WarnOfFrontEnd(*job, arguments);
-  job->trained.model->to(device);
-  const auto loader = engine::MakeEvaluationLoader(job->dataset, job->utterances, job->class_of_speaker,
-                                                   world, arguments.frames, device.is_cuda());
-  ASSIGN_OR_RETURN(const auto figures, engine::Evaluate(world, *job->trained.model, device, *loader));
-  if (world.rank == 0) {
-    const nlohmann::ordered_json line = {{"accuracy", figures.accuracy},       {"loss", figures.loss},
-                                         {"utterances", figures.utterances},   {"split", arguments.split},
-                                         {"frames", arguments.frames},         {"data", arguments.data},
-                                         {"checkpoint", arguments.checkpoint}, {"step", job->trained.step}};
-    std::printf("%s\n", line.dump().c_str());
-  }
-  *exit_code = kExitDone;
-  return absl::OkStatus();
+Command AddEvaluate(CLI::App& app) {
+  const auto arguments = std::make_shared<Arguments>();
+  auto* command =
+      app.add_subcommand("evaluate", "loss and accuracy of a checkpoint on a split, as one JSON line");
+  arguments->split.AddTo(command);
+  command->add_option("--out", arguments->out,
+                      "folder for speakers.csv, confusion.csv and confusion.svg; made if need be");
+  return {command,
+          [arguments](const launcher::World& world, int* code) { return Run(*arguments, world, code); }};
 }
 
 }  // namespace trainer

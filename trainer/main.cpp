@@ -1,11 +1,10 @@
-// trainer --config FILE [key=value ...]   trains; trainer evaluate ...   measures. Only wiring here.
+// trainer --config FILE [key=value ...] trains; trainer COMMAND ... uses what was trained. Only wiring here.
 #include <malloc.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
-#include <functional>
 
 #include "absl/strings/str_cat.h"
 #include "launcher/mpi_session.h"
@@ -25,8 +24,7 @@ bool SpeaksBeforeMpi() {
   return true;
 }
 
-int RunOnAllRanks(int argc, char** argv,
-                  const std::function<absl::Status(const launcher::World&, int*)>& command) {
+int RunOnAllRanks(int argc, char** argv, const CommandRun& command) {
   try {
     launcher::MpiSession session(&argc, &argv);
     try {
@@ -76,23 +74,8 @@ int Main(int argc, char** argv) {
   app.add_flag("--print-config", print_config,
                "print the configuration with all values resolved, and do nothing");
 
-  EvaluateArguments evaluate;
-  auto* evaluate_command =
-      app.add_subcommand("evaluate", "loss and accuracy of a checkpoint on a split, as one JSON line");
-  evaluate_command
-      ->add_option("--checkpoint", evaluate.checkpoint, "checkpoint folder, e.g. RUN/checkpoints/best")
-      ->required();
-  evaluate_command->add_option("--data", evaluate.data, "the data set's folder")->required();
-  evaluate_command->add_option("--split", evaluate.split, "which split")->capture_default_str();
-  evaluate_command
-      ->add_option("--frames", evaluate.frames, "only the first so many frames of each utterance; 0: all")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  evaluate_command->add_option("--device", evaluate.device, "auto, cpu or cuda")->capture_default_str();
-  evaluate_command
-      ->add_option("--threads", evaluate.threads, "threads a rank; 0: this machine's cores over its ranks")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
+  const Command commands[] = {AddEvaluate(app), AddPredict(app), AddEmbed(app), AddVerify(app),
+                              AddIdentify(app)};
 
   try {
     app.parse(argc, argv);
@@ -113,9 +96,8 @@ int Main(int argc, char** argv) {
     return kExitDone;
   }
 
-  if (evaluate_command->parsed()) {
-    return RunOnAllRanks(argc, argv,
-                         [&](const auto& world, int* code) { return Evaluate(evaluate, world, code); });
+  for (const auto& command : commands) {
+    if (command.options->parsed()) return RunOnAllRanks(argc, argv, command.run);
   }
   if (print_config) return PrintConfig(argc, argv, train);
   return RunOnAllRanks(argc, argv, [&](const auto& world, int* code) { return Train(train, world, code); });

@@ -1,5 +1,7 @@
 #include "trainer/engine/trained_model.h"
 
+#include <nlohmann/json.hpp>
+
 #include "absl/strings/str_cat.h"
 #include "data/status_macros.h"
 #include "trainer/checkpoint/checkpoint_store.h"
@@ -33,6 +35,28 @@ absl::StatusOr<TrainedModel> LoadTrainedModel(const std::string& folder) {
   trained.model->eval();
   trained.step = state.value("step", int64_t{0});
   return trained;
+}
+
+absl::StatusOr<data::ExtractOptions> ExtractOptionsOf(const data::FrontEnd& front_end,
+                                                      const std::string& checkpoint) {
+  if (front_end.source != "extract" && front_end.source != "hw4") {
+    return absl::FailedPreconditionError(
+        absl::StrCat(checkpoint, " was trained on features that were not made from audio (source '",
+                     front_end.source, "'); train on a data set of `mels extract` to use it on recordings"));
+  }
+  data::ExtractOptions options;
+  options.n_mels = front_end.n_mels;
+  options.trim_silence = front_end.trim_silence;
+  options.normalize_db = front_end.normalize_db;
+  const auto made = data::FrontEndToJson(data::MakeFrontEnd(options));
+  const auto wanted = data::FrontEndToJson(front_end);
+  for (const auto& [key, value] : wanted.items()) {
+    if (key == "source" || made.value(key, nlohmann::json()) == value) continue;
+    return absl::FailedPreconditionError(absl::StrCat(checkpoint, " was trained on features with ", key,
+                                                      " = ", value.dump(), "; this program makes them with ",
+                                                      made.value(key, nlohmann::json()).dump(), " only"));
+  }
+  return options;
 }
 
 }  // namespace trainer::engine

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "data/extract.h"
 #include "data/front_end.h"
 #include "trainer/model/classifier.h"
 
@@ -21,5 +22,11 @@ struct TrainedModel {
 // Loads a checkpoint folder (or a link to one, such as RUN/checkpoints/best). kNotFound, kDataLoss: as
 // CheckpointStore::Load; kDataLoss also where the state does not describe a model.
 absl::StatusOr<TrainedModel> LoadTrainedModel(const std::string& folder);
+
+// How a recording becomes features like those that the model was trained on. kFailedPrecondition, naming
+// `checkpoint`, where audio cannot be brought to them: they were not made from audio, or by settings that
+// data/extract.h does not offer. For HW4's features these are the settings that their import records.
+absl::StatusOr<data::ExtractOptions> ExtractOptionsOf(const data::FrontEnd& front_end,
+                                                      const std::string& checkpoint);
 
 }  // namespace trainer::engine

@@ -1,0 +1,56 @@
+#include "trainer/output.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <system_error>
+
+#include "absl/strings/str_cat.h"
+
+namespace trainer {
+namespace {
+
+namespace fs = std::filesystem;
+
+absl::Status CheckWritable(const std::string& folder, const std::string& option) {
+  if (access(folder.c_str(), W_OK | X_OK) == 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(option, ": cannot write to ", folder, ": ",
+                                                 std::strerror(errno), "; choose another folder"));
+}
+
+}  // namespace
+
+absl::Status CheckOutputFile(const std::string& path, const std::string& option) {
+  std::error_code ignored;
+  if (fs::is_directory(path, ignored)) {
+    return absl::InvalidArgumentError(absl::StrCat(option, ": ", path, " is a folder; name a file"));
+  }
+  const fs::path parent = fs::path(path).parent_path();
+  const std::string folder = parent.empty() ? "." : parent.string();
+  if (!fs::is_directory(folder, ignored)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        option, ": ", path, " cannot be written: there is no folder ", folder, "; make it first"));
+  }
+  return CheckWritable(folder, option);
+}
+
+absl::Status MakeOutputFolder(const std::string& path, const std::string& option) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  if (error || !fs::is_directory(path, error)) {
+    return absl::InvalidArgumentError(absl::StrCat(option, ": cannot make the folder ", path, ": ",
+                                                   error ? error.message() : "a file of that name is there",
+                                                   "; choose another folder"));
+  }
+  return CheckWritable(path, option);
+}
+
+void PrintJsonLine(const nlohmann::ordered_json& object) {
+  std::printf("%s\n", object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+}
+
+}  // namespace trainer

@@ -1,0 +1,23 @@
+// Where the commands' answers go: checked before the work begins, so that hours of it are not lost at the
+// end.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "absl/status/status.h"
+
+namespace trainer {
+
+// Whether a file can be written at `path`: its folder is there and may be written to, and `path` is no
+// folder. kInvalidArgument, naming `option`.
+absl::Status CheckOutputFile(const std::string& path, const std::string& option);
+
+// Makes the folder `path` where it is not there yet, with all above it. kInvalidArgument, naming `option`,
+// where it cannot be made or written to.
+absl::Status MakeOutputFolder(const std::string& path, const std::string& option);
+
+// Writes `object` as one line on standard output. Bytes that are not UTF-8 (in a path, say) become U+FFFD.
+void PrintJsonLine(const nlohmann::ordered_json& object);
+
+}  // namespace trainer

@@ -1,0 +1,169 @@
+// trainer predict: who speaks in each utterance of a split, as HW4's answer file.
+#include <cstdio>
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "data/csv.h"
+#include "data/files.h"
+#include "data/status_macros.h"
+#include "launcher/control.h"
+#include "launcher/device.h"
+#include "trainer/commands.h"
+#include "trainer/engine/embedding_pass.h"
+#include "trainer/engine/gather.h"
+#include "trainer/engine/training_data.h"
+#include "trainer/output.h"
+#include "trainer/split_job.h"
+
+namespace trainer {
+namespace {
+
+struct Arguments {
+  SplitOptions split;
+  std::vector<std::string> ensemble;  // further checkpoints
+  std::string csv;
+};
+
+// A speaker's probability is the mean of what the members say. The mean of probabilities rather than of their
+// logarithms: one member that is sure and wrong cannot veto all others.
+class Vote {
+ public:
+  explicit Vote(std::vector<std::string> speakers) : speakers_(std::move(speakers)) {}
+
+  // Adds a member's answers about this rank's utterances. All members get the same loader options, hence the
+  // same batches in the same order. Collective.
+  absl::Status Add(const launcher::World& world, const SplitJob& job, const SplitOptions& options,
+                   torch::Device device) {
+    job.trained.model->to(device);
+    // Where each of our speakers stands among this member's classes.
+    const auto places = torch::tensor(engine::MatchSpeakers(speakers_, job.trained.speakers));
+    const auto loader = job.MakeLoader(options, world, device);
+    size_t batch_number = 0;
+    return engine::EmbedEach(world, *job.trained.model, device, *loader, options.model.max_frames,
+                             [&](const data::Batch& batch, const torch::Tensor& embeddings) {
+                               const auto logits =
+                                   job.trained.model->Logits(embeddings).to(torch::kCPU, torch::kFloat64);
+                               const auto probabilities = torch::softmax(logits, 1).index_select(1, places);
+                               if (batch_number == sums_.size()) {
+                                 sums_.push_back(probabilities);
+                                 utterances_.push_back(batch.utterances);
+                               } else {
+                                 sums_[batch_number] = sums_[batch_number] + probabilities;
+                               }
+                               ++batch_number;
+                             });
+  }
+
+  struct Answer {
+    int64_t utterance = 0;
+    int64_t speaker = 0;
+  };
+
+  // All ranks' answers on rank 0, in the order of utterances. Collective.
+  std::vector<Answer> Answers(const launcher::World& world) const {
+    std::vector<Answer> mine;
+    for (size_t i = 0; i < sums_.size(); ++i) {
+      const auto best = sums_[i].argmax(1);
+      for (size_t row = 0; row < utterances_[i].size(); ++row) {
+        mine.push_back({utterances_[i][row], best.const_data_ptr<int64_t>()[row]});
+      }
+    }
+    auto all = engine::GatherRecords(world, mine);
+    std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.utterance < b.utterance; });
+    return all;
+  }
+
+ private:
+  std::vector<std::string> speakers_;
+  std::vector<torch::Tensor> sums_;  // a batch: (B, n_speakers) float64, on the CPU
+  std::vector<std::vector<int64_t>> utterances_;
+};
+
+absl::Status CheckSameSpeakers(const SplitJob& first, const SplitJob& member, const Arguments& arguments,
+                               const std::string& checkpoint) {
+  const auto missing = [](const SplitJob& in, const SplitJob& of) -> const std::string* {
+    const auto matched = engine::MatchSpeakers(of.trained.speakers, in.trained.speakers);
+    const auto found = std::find(matched.begin(), matched.end(), -1);
+    return found == matched.end() ? nullptr
+                                  : &of.trained.speakers[static_cast<size_t>(found - matched.begin())];
+  };
+  const auto* lacking = missing(member, first);
+  const auto* extra = missing(first, member);
+  if (lacking == nullptr && extra == nullptr) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "--ensemble ", checkpoint, lacking != nullptr ? " does not know speaker '" : " knows speaker '",
+      lacking != nullptr ? *lacking : *extra, "', ", arguments.split.model.checkpoint,
+      lacking != nullptr ? " does" : " does not", "; all members must be trained on the same speakers"));
+}
+
+absl::Status WriteAnswers(const std::vector<Vote::Answer>& answers, const SplitJob& job,
+                          const std::string& path) {
+  std::string csv = "Id,Category\r\n";
+  for (const auto& answer : answers) {
+    ASSIGN_OR_RETURN(const auto id, job.dataset->utterance_id(answer.utterance));
+    absl::StrAppend(&csv, data::QuoteCsv(id), ",",
+                    data::QuoteCsv(job.trained.speakers[static_cast<size_t>(answer.speaker)]), "\r\n");
+  }
+  return data::WriteFileAtomically(path, csv);
+}
+
+absl::Status Run(const Arguments& arguments, const launcher::World& world, int* exit_code) {
+  const auto& options = arguments.split;
+  ASSIGN_OR_RETURN(const auto device,
+                   launcher::BindDevice(world, {options.model.device, options.model.threads}));
+  const auto prepare = [&]() -> absl::StatusOr<SplitJob> {
+    if (world.rank == 0) RETURN_IF_ERROR(CheckOutputFile(arguments.csv, "--csv"));
+    return OpenSplitJob(options);
+  };
+  const auto first = prepare();
+  RETURN_IF_ERROR(launcher::AgreeOn(world, first.status()));
+  if (world.rank == 0) WarnOfFrontEnd(*first, options);
+  // All members are looked at before the first is run: one that does not fit should not cost the others'
+  // time.
+  std::vector<SplitJob> members = {*first};
+  const auto load = [&]() -> absl::Status {
+    for (const auto& checkpoint : arguments.ensemble) {
+      SplitOptions member = options;
+      member.model.checkpoint = checkpoint;
+      ASSIGN_OR_RETURN(auto job, OpenSplitJob(member));
+      RETURN_IF_ERROR(CheckSameSpeakers(*first, job, arguments, checkpoint));
+      if (world.rank == 0) WarnOfFrontEnd(job, member);
+      members.push_back(std::move(job));
+    }
+    return absl::OkStatus();
+  };
+  RETURN_IF_ERROR(launcher::AgreeOn(world, load()));
+
+  Vote vote(first->trained.speakers);
+  for (auto& member : members) {
+    RETURN_IF_ERROR(vote.Add(world, member, options, device));
+    member.trained.model.reset();  // a GPU need hold only one at a time
+  }
+  const auto answers = vote.Answers(world);
+  const auto written = world.rank == 0 ? WriteAnswers(answers, *first, arguments.csv) : absl::OkStatus();
+  RETURN_IF_ERROR(launcher::AgreeOn(world, written));
+  if (world.rank == 0) {
+    std::printf("%s: %zu utterances of split '%s' of %s, by %zu model%s\n", arguments.csv.c_str(),
+                answers.size(), options.split.c_str(), options.data.c_str(), members.size(),
+                members.size() == 1 ? "" : "s");
+  }
+  *exit_code = kExitDone;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+Command AddPredict(CLI::App& app) {
+  const auto arguments = std::make_shared<Arguments>();
+  auto* command = app.add_subcommand(
+      "predict",
+      "who speaks in each utterance of a split, labelled or not, as HW4's answer file (Id,Category)");
+  arguments->split.AddTo(command);
+  command->add_option("--csv", arguments->csv, "the answer file")->required();
+  command->add_option("--ensemble", arguments->ensemble,
+                      "further checkpoints of the same speakers; the mean of all probabilities counts");
+  return {command,
+          [arguments](const launcher::World& world, int* code) { return Run(*arguments, world, code); }};
+}
+
+}  // namespace trainer

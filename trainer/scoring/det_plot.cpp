@@ -1,0 +1,73 @@
+#include "trainer/scoring/det_plot.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_format.h"
+#include "trainer/scoring/svg.h"
+
+namespace trainer::scoring {
+namespace {
+
+constexpr double kLow = 0.0005, kHigh = 0.6;
+constexpr double kLeft = 80, kTop = 50, kSide = 520;
+constexpr double kTicks[] = {0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6};
+
+// Pixels along an axis.
+double Along(double rate) {
+  const double low = Probit(kLow), high = Probit(kHigh);
+  return kSide * (Probit(std::clamp(rate, kLow, kHigh)) - low) / (high - low);
+}
+
+std::pair<double, double> Place(double false_acceptance, double false_rejection) {
+  return {kLeft + Along(false_acceptance), kTop + kSide - Along(false_rejection)};
+}
+
+}  // namespace
+
+double Probit(double p) {
+  // Bisection of the distribution function: no constants to mistype, and a plot has few points.
+  double low = -40, high = 40;
+  while (high - low > 1e-13) {
+    const double middle = (low + high) / 2;
+    if (middle <= low || middle >= high) break;
+    (0.5 * std::erfc(-middle / std::sqrt(2.0)) < p ? low : high) = middle;
+  }
+  return (low + high) / 2;
+}
+
+std::string DetSvg(const std::vector<OperatingPoint>& points, const std::string& title) {
+  Svg svg(640, 640);
+  svg.Text(16, 24, title, Anchor::kStart, 14);
+  for (const double tick : kTicks) {
+    const double at = Along(tick);
+    const auto label = absl::StrFormat("%g", tick * 100);
+    svg.Line(kLeft + at, kTop, kLeft + at, kTop + kSide, "lightgray");
+    svg.Line(kLeft, kTop + kSide - at, kLeft + kSide, kTop + kSide - at, "lightgray");
+    svg.Text(kLeft + at, kTop + kSide + 18, label, Anchor::kMiddle);
+    svg.Text(kLeft - 8, kTop + kSide - at + 4, label, Anchor::kEnd);
+  }
+  svg.Text(kLeft + kSide / 2, kTop + kSide + 44, "false acceptances, %", Anchor::kMiddle);
+  svg.Text(24, kTop + kSide / 2, "false rejections, %", Anchor::kMiddle, 12, -90);
+  svg.Line(kLeft, kTop + kSide, kLeft + kSide, kTop, "silver");
+  std::vector<std::pair<double, double>> curve;
+  double last_x = -1, last_y = -1;  // rates, so that probits are taken of few points only
+  for (const auto& point : points) {
+    if (point.false_acceptance == last_x && point.false_rejection == last_y) continue;
+    last_x = point.false_acceptance;
+    last_y = point.false_rejection;
+    const auto place = Place(last_x, last_y);
+    const bool near = !curve.empty() &&
+                      std::hypot(place.first - curve.back().first, place.second - curve.back().second) < 0.3;
+    if (!near) curve.push_back(place);
+  }
+  svg.Path(curve, "steelblue");
+  const auto equal = EqualErrorRate(points);
+  const auto [x, y] = Place(equal.rate, equal.rate);
+  const auto words = absl::StrFormat("EER %.2f %%", equal.rate * 100);
+  svg.Dot(x, y, "firebrick", words);
+  svg.Text(x + 8, y - 8, words, Anchor::kStart);
+  return svg.Finish();
+}
+
+}  // namespace trainer::scoring

@@ -1,0 +1,452 @@
+"""What a trained model is used for: evaluate, predict, embed, verify and identify against Python computations.
+
+One tiny model is trained once, on recordings that this script makes: voices that differ in pitch and timbre.
+"""
+
+import csv
+import json
+import pathlib
+import subprocess
+import sys
+import unittest
+import wave
+import xml.etree.ElementTree
+
+import h5py
+import numpy as np
+from safetensors.numpy import load_file
+
+from dataset_files import DatasetFiles
+from run_trainer import TINY_CONFIG, RunTestCase, main, mels, run, synthesise, train, trainer
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+BAD_INPUT = 2
+RATE = 16000
+SPEAKERS = ["anna", "bert, jr", "carl", "dora", "emil", "fred"]
+
+
+def sing(path, speaker, take, seconds=1.0):
+    """A WAV file: a wavering tone with the speaker's own pitch and overtones, and noise."""
+    random = np.random.default_rng([speaker, take])
+    time = np.arange(int(seconds * RATE)) / RATE
+    pitch = 110 * 1.25 ** speaker * (1 + 0.02 * np.sin(2 * np.pi * random.uniform(2, 5) * time))
+    phase = 2 * np.pi * np.cumsum(pitch) / RATE + random.uniform(0, 6)
+    weights = np.random.default_rng(speaker).uniform(0.1, 1, 12)
+    samples = sum(w * np.sin((k + 1) * phase) for k, w in enumerate(weights)) + random.normal(0, 0.2, len(time))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, RATE, 0, "NONE", ""))
+        file.writeframes((samples / np.abs(samples).max() * 20000).astype("<i2").tobytes())
+
+
+def equal_error_rate(scores, labels):
+    """(EER, threshold) where the lines between neighbouring thresholds' (acceptance, rejection) cross."""
+    thresholds = np.append(np.unique(scores), np.inf)
+    rejection = np.array([(scores[labels] < t).mean() for t in thresholds])
+    acceptance = np.array([(scores[~labels] >= t).mean() for t in thresholds])
+    i = int(np.argmax(rejection >= acceptance))
+    gaps = acceptance - rejection
+    part = gaps[i - 1] / (gaps[i - 1] - gaps[i])
+    step = 0 if np.isinf(thresholds[i]) else thresholds[i] - thresholds[i - 1]
+    return acceptance[i - 1] + part * (acceptance[i] - acceptance[i - 1]), thresholds[i - 1] + part * step
+
+
+def min_dcf(scores, labels, prior):
+    thresholds = np.append(np.unique(scores), np.inf)
+    costs = [prior * (scores[labels] < t).mean() + (1 - prior) * (scores[~labels] >= t).mean() for t in thresholds]
+    return min(costs) / min(prior, 1 - prior)
+
+
+class ToolTestCase(RunTestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.audio, cls.data, cls.run_dir = cls.shared / "audio", cls.shared / "shards", cls.shared / "run"
+        for number, speaker in enumerate(SPEAKERS):
+            for take in range(16):
+                sing(cls.audio / speaker / f"take {take:02d}.wav", number, take, seconds=0.6 + 0.05 * (take % 9))
+        extracted = mels("extract", cls.audio, cls.data, "--split", "train:valid:test=50:25:25")
+        if extracted.returncode != 0:
+            raise AssertionError(extracted.stderr)
+        train(cls(), 2, cls.data, cls.run_dir, schedule__total_steps=120, optimizer__lr=0.005)
+        cls.checkpoint = cls.run_dir / "checkpoints" / "last"
+        cls.files = DatasetFiles(cls.data)
+
+    def tool(self, ranks, name, *options, checkpoint=None, data=None):
+        return run(ranks, [name, "--checkpoint", checkpoint or self.checkpoint, "--data", data or self.data,
+                           "--device", "cpu", "--threads", "1", *options], limit_seconds=60)
+
+    def ok(self, ranks, name, *options, **keywords):
+        result = self.tool(ranks, name, *options, **keywords)
+        self.assertEqual(result.code, 0, result)
+        return result.out
+
+    def names(self, split):
+        return [self.files.names[u] for u in self.files.split(split)]
+
+    def speakers(self, split):
+        return [self.files.manifest["speakers"][self.files.speakers[u]] for u in self.files.split(split)]
+
+
+def hw4_folder(folder, speakers, count=20):
+    """A HW4 folder whose unlabelled utterances' names are in no order; returns them."""
+    import torch
+    folder.mkdir()
+    random = np.random.default_rng(5)
+    names = [f"uttr-{random.integers(1 << 60):032x}.pt" for _ in range(count - 1)] + ['uttr-a,"b".pt']
+    lengths = [int(length) for length in random.integers(40, 300, len(names))]
+    tensors = [torch.from_numpy(random.normal(-8, 3, (length, 40)).astype("f4")) for length in lengths]
+    for name, tensor in zip(names, tensors):
+        torch.save(tensor, folder / name)
+    entries = [{"feature_path": name, "mel_len": length} for name, length in zip(names, lengths)]
+    for file, content in {
+        "mapping": {"speaker2id": {s: i for i, s in enumerate(speakers)},
+                    "id2speaker": {str(i): s for i, s in enumerate(speakers)}},
+        "metadata": {"n_mels": 40, "speakers": {s: [entries[i]] for i, s in enumerate(speakers)}},
+        "testdata": {"n_mels": 40, "utterances": entries[len(speakers):]},
+    }.items():
+        (folder / f"{file}.json").write_text(json.dumps(content))
+    return names[len(speakers):], tensors[len(speakers):]
+
+
+class Reference:
+    """The tiny model in Python."""
+
+    def __init__(self, checkpoint):
+        import torch
+        from reference_models import Transformer
+        weights = load_file(checkpoint / "model.safetensors")
+        self.speakers = json.loads((checkpoint / "state.json").read_text())["speakers"]
+        self.model = Transformer(40, len(self.speakers), 16, 1, 2, 32, "mlp").eval()
+        self.model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()}, strict=True)
+        self.torch = torch
+
+    def __call__(self, frames):
+        """(T, 40) to (embedding, logits), float32: the embedding is what the last linear layer gets."""
+        with self.torch.no_grad():
+            x = self.torch.as_tensor(frames)[None]
+            pooled = self.model.encoder(self.model.prenet(x)).mean(1)
+            embedding = self.model.pred_layer[:-1](pooled)
+            return embedding[0].numpy(), self.model.pred_layer[-1](embedding)[0].numpy()
+
+
+class Answers(ToolTestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.reference = Reference(cls.checkpoint)
+
+    def frames(self, split):
+        return [self.files.frames(int(u)) for u in self.files.split(split)]
+
+    def test_evaluate(self):
+        outputs = []
+        for ranks in (1, 2, 3):
+            out = self.scratch / f"out{ranks}"
+            figures = json.loads(self.ok(ranks, "evaluate", "--out", out))
+            tables = {file.name: file.read_text() for file in out.iterdir()}
+            outputs.append((figures, tables))
+        self.assertEqual(outputs[0], outputs[1])
+        self.assertEqual(outputs[0], outputs[2])
+        figures, tables = outputs[0]
+        logits = np.array([self.reference(frames)[1] for frames in self.frames("test")], "f8")
+        truth = np.array([self.reference.speakers.index(s) for s in self.speakers("test")])
+        own = logits[np.arange(len(truth)), truth]
+        count, correct = len(truth), int((logits.argmax(1) == truth).sum())
+        self.assertEqual(figures["utterances"], count)
+        self.assertEqual(figures["accuracy"], correct / count)
+        self.assertGreater(figures["accuracy"], 0.6)
+        self.assertEqual(figures["top5_accuracy"], float(((logits > own[:, None]).sum(1) < 5).mean()))
+        loss = np.log(np.exp(logits - own[:, None]).sum(1)).mean()
+        self.assertAlmostEqual(figures["loss"], loss, places=5)
+        low, high = figures["accuracy_interval"]
+        for bound in (low, high):  # the bounds p are where |share - p| is 1.96 standard errors of p
+            if 0 < bound < 1:
+                self.assertAlmostEqual((correct / count - bound) ** 2, 1.959964 ** 2 * bound * (1 - bound) / count,
+                                       places=6)
+        self.assertTrue(low <= figures["accuracy"] <= high)
+        matrix = np.zeros((6, 6), int)
+        np.add.at(matrix, (truth, logits.argmax(1)), 1)
+        rows = list(csv.reader(tables["confusion.csv"].splitlines()))
+        self.assertEqual(rows[0], ["speaker", *self.reference.speakers])
+        self.assertEqual([row[0] for row in rows[1:]], self.reference.speakers)
+        self.assertEqual([[int(x) for x in row[1:]] for row in rows[1:]], matrix.tolist())
+        for row in csv.DictReader(tables["speakers.csv"].splitlines()):
+            number = self.reference.speakers.index(row["speaker"])
+            self.assertEqual(int(row["utterances"]), matrix[number].sum())
+            self.assertEqual(int(row["correct"]), matrix[number, number])
+            wrong = matrix[number].copy()
+            wrong[number] = 0
+            self.assertEqual(int(row["confusions"]), wrong.max())
+            if wrong.max():
+                self.assertEqual(row["confused_with"], self.reference.speakers[wrong.argmax()])
+        xml.etree.ElementTree.fromstring(tables["confusion.svg"])
+
+    def test_predict(self):
+        names, tensors = hw4_folder(self.scratch / "hw4", ["x", "y"])
+        imported = mels("import-hw4", self.scratch / "hw4", self.scratch / "imported")
+        self.assertEqual(imported.returncode, 0, imported.stderr)
+        # The other members know the same speakers in another order.
+        second, other_data = self.scratch / "second", self.scratch / "other"
+        listing = [f'"{path}","{path.parent.name}","train"' for path in sorted(self.audio.rglob("*.wav"))]
+        (self.scratch / "list.csv").write_text("\n".join(["path,speaker,split", *listing]) + "\n")
+        self.assertEqual(mels("extract", self.scratch / "list.csv", other_data).returncode, 0)
+        manifest = json.loads((other_data / "dataset.json").read_text())
+        train(self, 1, other_data, second, run__seed=8, schedule__total_steps=60, optimizer__lr=0.01)
+        state_path = second / "checkpoints" / "last" / "state.json"
+        answers = {}
+        for ranks in (1, 2):
+            for label, options in (("one", []), ("two", ["--ensemble", state_path.parent])):
+                path = self.scratch / f"{label}{ranks}.csv"
+                self.ok(ranks, "predict", "--csv", path, *options, data=self.scratch / "imported")
+                answers[label, ranks] = path.read_bytes()
+        self.assertEqual(answers["one", 1], answers["one", 2])
+        self.assertEqual(answers["two", 1], answers["two", 2])
+        other = Reference(state_path.parent)
+        self.assertEqual(sorted(manifest["speakers"]), sorted(self.reference.speakers))
+        expected = {"one": [], "two": []}
+        for tensor in tensors:
+            probabilities = []
+            for model in (self.reference, other):
+                logits = model(tensor)[1].astype("f8")
+                softmax = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+                probabilities.append(dict(zip(model.speakers, softmax)))
+            expected["one"].append(max(probabilities[0], key=probabilities[0].get))
+            expected["two"].append(max(SPEAKERS, key=lambda s: sum(p[s] for p in probabilities)))
+        self.assertNotEqual(expected["one"], expected["two"], "the second member changes nothing: a weak test")
+        for label in ("one", "two"):
+            text = answers[label, 1].decode()
+            self.assertTrue(text.startswith("Id,Category\r\n") and text.endswith("\r\n"))
+            self.assertEqual(text.count("\r\n"), text.count("\n"))
+            self.assertIn('"uttr-a,""b"".pt",', text)
+            rows = list(csv.reader(text.splitlines()))[1:]
+            self.assertEqual([row[0] for row in rows], names)
+            self.assertEqual([row[1] for row in rows], expected[label])
+
+    def test_embed(self):
+        for ranks in (1, 2):
+            self.ok(ranks, "embed", "--out", self.scratch / str(ranks))
+        one, two = self.scratch / "1", self.scratch / "2"
+        for name in ("embeddings.h5", "embeddings.npy", "ids.txt"):
+            self.assertEqual((one / name).read_bytes(), (two / name).read_bytes(), name)
+        expected = np.array([self.reference(frames)[0] for frames in self.frames("test")])
+        array = np.load(one / "embeddings.npy")
+        self.assertEqual(array.dtype, np.float32)
+        np.testing.assert_allclose(array, expected, atol=1e-4)
+        self.assertEqual((one / "ids.txt").read_text().splitlines(), self.names("test"))
+        with h5py.File(one / "embeddings.h5") as file:
+            np.testing.assert_array_equal(file["embeddings"][:], array)
+            self.assertEqual([name.decode() for name in file["utterance"][:]], self.names("test"))
+            self.assertEqual([name.decode() for name in file["speaker"][:]], self.speakers("test"))
+            self.assertIn("checkpoints/last", file.attrs["checkpoint"].decode())
+        self.ok(1, "embed", "--out", self.scratch / "crop", "--frames", "20")
+        cropped = np.array([self.reference(frames[:20])[0] for frames in self.frames("test")])
+        np.testing.assert_allclose(np.load(self.scratch / "crop" / "embeddings.npy"), cropped, atol=1e-4)
+
+    def test_windows(self):
+        """Long inputs: the weighted mean over windows. Short ones: as without."""
+        frames = self.frames("test")
+        most = sorted(len(f) for f in frames)[len(frames) // 2]
+        self.ok(1, "embed", "--out", self.scratch / "whole")
+        self.ok(1, "embed", "--out", self.scratch / "enough", "--max-frames", max(len(f) for f in frames))
+        self.assertEqual((self.scratch / "whole" / "embeddings.npy").read_bytes(),
+                         (self.scratch / "enough" / "embeddings.npy").read_bytes())
+        for limit in (most, 17):
+            expected = []
+            for f in frames:
+                windows = -(-len(f) // limit)
+                edges = [i * len(f) // windows for i in range(windows + 1)]
+                parts = [(end - begin) * self.reference(f[begin:end])[0] for begin, end in zip(edges, edges[1:])]
+                expected.append(sum(parts) / len(f))
+            for ranks in (1, 2):
+                self.ok(ranks, "embed", "--out", self.scratch / "windows", "--max-frames", limit)
+                np.testing.assert_allclose(np.load(self.scratch / "windows" / "embeddings.npy"), expected, atol=1e-4)
+
+    def test_verify(self):
+        out = self.scratch / "out"
+        figures = json.loads(self.ok(1, "verify", "--out", out))
+        names, speakers = self.names("test"), self.speakers("test")
+        embeddings = np.array([self.reference(frames)[0] for frames in self.frames("test")], "f8")
+        unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+        first, second = np.triu_indices(len(names), 1)
+        labels = np.array([speakers[i] == speakers[j] for i, j in zip(first, second)])
+        rows = list(csv.DictReader((out / "scores.csv").read_text().splitlines()))
+        self.assertEqual([(r["label"], r["enrol"], r["test"]) for r in rows],
+                         [(str(int(l)), names[i], names[j]) for l, i, j in zip(labels, first, second)])
+        scores = np.array([float(r["score"]) for r in rows])
+        np.testing.assert_allclose(scores, (unit[first] * unit[second]).sum(1), atol=1e-5)
+        self.check_figures(figures, scores, labels)
+        svg = xml.etree.ElementTree.fromstring((out / "det.svg").read_text())
+        self.assertIn(f"EER {figures['eer'] * 100:.2f} %", "".join(svg.itertext()))
+        # The list it made gives the same figures, on any number of ranks.
+        for ranks in (1, 2, 3):
+            again = json.loads(self.ok(ranks, "verify", "--trials", out / "trials.txt"))
+            self.assertEqual(again, figures)
+        # A list of its own, in which an utterance is compared with itself.
+        trials = [(1, 0, 0), (1, 1, 1), (0, 0, 5), (0, 3, 2), (1, 4, 4), (0, 7, 1)]
+        lines = [f"{('nontarget', 'target')[l]}\t{names[i]}\t{names[j]}" for l, i, j in trials]
+        (self.scratch / "list").write_text("\r\n".join(lines))
+        figures = json.loads(self.ok(2, "verify", "--trials", self.scratch / "list", "--frames", "30"))
+        self.assertEqual((figures["trials"], figures["targets"], figures["frames"]), (6, 3, 30))
+        self.assertEqual(figures["eer"], 0)
+
+    def check_figures(self, figures, scores, labels):
+        rate, threshold = equal_error_rate(scores, labels)
+        self.assertGreater(rate, 0)
+        self.assertLess(rate, 0.5)
+        self.assertAlmostEqual(figures["eer"], rate, places=9)
+        self.assertAlmostEqual(figures["threshold"], threshold, places=8)
+        self.assertAlmostEqual(figures["min_dcf_0.01"], min_dcf(scores, labels, 0.01), places=9)
+        self.assertAlmostEqual(figures["min_dcf_0.05"], min_dcf(scores, labels, 0.05), places=9)
+        self.assertEqual((figures["trials"], figures["targets"]), (len(labels), int(labels.sum())))
+
+    def test_verify_strangers(self):
+        strangers = synthesise(self.scratch / "strangers", speakers=30, utterances=700)
+        figures = json.loads(self.ok(2, "verify", "--split", "train", "--out", self.scratch / "out", data=strangers))
+        rows = list(csv.DictReader((self.scratch / "out" / "scores.csv").read_text().splitlines()))
+        self.check_figures(figures, np.array([float(r["score"]) for r in rows]),
+                           np.array([r["label"] == "1" for r in rows]))
+
+    def identify(self, *arguments, checkpoint=None):
+        return subprocess.run([trainer(), "identify", "--checkpoint", checkpoint or self.checkpoint, "--device", "cpu",
+                               "--threads", "1", *map(str, arguments)], capture_output=True, text=True, timeout=60)
+
+    def test_identify(self):
+        utterances = [int(u) for u in self.files.split("test")]
+        recordings = [self.audio / self.files.names[u] for u in utterances]
+        result = self.identify("--json", *recordings)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        lines = [json.loads(line) for line in result.stdout.splitlines()]
+        self.assertEqual([line["file"] for line in lines], list(map(str, recordings)))
+        for line, utterance in zip(lines, utterances):
+            logits = self.reference(self.files.frames(utterance))[1].astype("f8")
+            probabilities = np.exp(logits) / np.exp(logits).sum()
+            best = np.argsort(-probabilities)[:5]
+            self.assertEqual([c["speaker"] for c in line["candidates"]], [self.reference.speakers[i] for i in best])
+            np.testing.assert_allclose([c["probability"] for c in line["candidates"]], probabilities[best], atol=1e-4)
+        table = self.identify(recordings[0]).stdout.splitlines()
+        self.assertEqual(table[0], str(recordings[0]))
+        self.assertEqual(len(table), 6)
+        self.assertIn(lines[0]["candidates"][0]["speaker"], table[1])
+
+    def test_identify_enrolled(self):
+        enrol = self.scratch / "enrol"
+        for number in (6, 7, 8):  # voices the model never heard
+            for take in range(3):
+                sing(enrol / f"new{number}" / f"{take}.wav", number, take)
+        sing(self.scratch / "who.wav", 7, 9)
+        result = self.identify("--json", "--enrol", enrol, self.scratch / "who.wav")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        candidates = {c["speaker"]: c["cosine"] for c in json.loads(result.stdout)["candidates"]}
+        # The same in Python, from features that `mels extract` makes.
+        sing(self.scratch / "all" / "who" / "who.wav", 7, 9)
+        for folder in enrol.iterdir():
+            (self.scratch / "all" / folder.name).symlink_to(folder)
+        self.assertEqual(mels("extract", self.scratch / "all", self.scratch / "mels").returncode, 0)
+        files = DatasetFiles(self.scratch / "mels")
+        units = {}
+        for utterance, name in enumerate(files.names):
+            embedding = self.reference(files.frames(utterance))[0].astype("f8")
+            units.setdefault(name.split("/")[0], []).append(embedding / np.linalg.norm(embedding))
+        query = units.pop("who")[0]
+        for speaker, rows in units.items():
+            mean = np.mean(rows, 0)
+            self.assertAlmostEqual(candidates[speaker], query @ mean / np.linalg.norm(mean), places=4)
+        self.assertEqual(list(candidates.values()), sorted(candidates.values(), reverse=True))
+
+    def test_identify_goes_on_after_bad_files(self):
+        (self.scratch / "noise.wav").write_bytes(bytes(range(256)) * 20)
+        good = self.audio / self.names("test")[0]
+        result = self.identify("--json", self.scratch / "noise.wav", good, self.scratch / "none.wav")
+        self.assertEqual(result.returncode, BAD_INPUT)
+        self.assertEqual([json.loads(line)["file"] for line in result.stdout.splitlines()], [str(good)])
+        lines = result.stderr.splitlines()
+        self.assertEqual(len(lines), 2, lines)
+        self.assertIn("noise.wav", lines[0])
+        self.assertIn("none.wav", lines[1])
+        self.assertIn("no such file", lines[1])
+        sing(self.scratch / "enrol" / "a" / "0.wav", 1, 1)
+        (self.scratch / "enrol" / "a" / "bad.wav").write_bytes(b"RIFF")
+        result = self.identify("--json", "--enrol", self.scratch / "enrol", good)
+        self.assertEqual(result.returncode, BAD_INPUT)
+        self.assertEqual(len(result.stderr.splitlines()), 1, result.stderr)
+        self.assertIn("bad.wav", result.stderr)
+        self.assertEqual([c["speaker"] for c in json.loads(result.stdout)["candidates"]], ["a"])
+
+
+class WrongInput(ToolTestCase):
+    def refused(self, *arguments, texts, ranks=2):
+        result = run(ranks, arguments, limit_seconds=30)
+        self.assertEqual(result.code, BAD_INPUT, result)
+        self.assertEqual(result.out, "")
+        lines = result.own_lines()
+        self.assertEqual(len(lines), 1, result)
+        for text in texts:
+            self.assertIn(str(text), lines[0])
+
+    def tool_refused(self, name, *options, texts, checkpoint=None, data=None, **keywords):
+        self.refused(name, "--checkpoint", checkpoint or self.checkpoint, "--data", data or self.data, "--device",
+                     "cpu", *options, texts=texts, **keywords)
+
+    def test_splits_and_checkpoints(self):
+        csv_path = self.scratch / "x.csv"
+        self.tool_refused("predict", "--split", "tset", "--csv", csv_path, texts=["'tset'", "test", self.data])
+        self.assertFalse(csv_path.exists())
+        self.tool_refused("embed", "--split", "tset", "--out", self.scratch / "x", texts=["'tset'"], ranks=1)
+        self.assertFalse((self.scratch / "x").exists())
+        self.tool_refused("verify", texts=["no such checkpoint"], checkpoint=self.scratch / "none")
+
+    def test_places_that_cannot_be_written(self):
+        (self.scratch / "file").write_text("")
+        below = self.scratch / "file" / "below"
+        self.tool_refused("predict", "--csv", below / "x.csv", texts=["--csv", "no folder"])
+        self.tool_refused("predict", "--csv", self.scratch, texts=["--csv", "is a folder"], ranks=1)
+        for tool in ("evaluate", "embed", "verify"):
+            self.tool_refused(tool, "--out", below, texts=["--out", below, "another folder"], ranks=1)
+
+    def test_trials(self):
+        name = self.names("test")[0]
+        for text, texts in ((f"1\t{name}\t{name}\n0\t{name}\tnobody\n", ["line 2", "'nobody'", "split 'test'"]),
+                            (f"1\t{name}\n", ["line 1", "label enrol test"]),
+                            (f"yes\t{name}\t{name}\n", ["line 1", "'yes'", "nontarget"]),
+                            (f"1\t{name}\t{name}\n", ["no nontarget trial"])):
+            (self.scratch / "trials").write_text(text)
+            self.tool_refused("verify", "--trials", self.scratch / "trials", texts=[self.scratch / "trials", *texts],
+                              ranks=1)
+        self.tool_refused("verify", "--trials", self.scratch / "none", texts=[self.scratch / "none", "No such file"])
+
+    def test_splits_that_give_no_trials(self):
+        data = self.scratch / "data"
+        sing(self.scratch / "tree" / "a" / "0.wav", 0, 0)
+        sing(self.scratch / "tree" / "a" / "1.wav", 0, 1)
+        self.assertEqual(mels("extract", self.scratch / "tree", data).returncode, 0)
+        self.tool_refused("verify", "--split", "train", data=data, texts=[data, "'train'", "one speaker"])
+        files = DatasetFiles(data)
+        files.set_split("train", [0])
+        self.tool_refused("verify", "--split", "train", data=data, texts=["two utterances"], ranks=1)
+        hw4_folder(self.scratch / "hw4", ["x", "y"])
+        mels("import-hw4", self.scratch / "hw4", self.scratch / "imported")
+        self.tool_refused("verify", data=self.scratch / "imported", texts=["without a speaker", "--trials"], ranks=1)
+
+    def test_ensemble_of_other_speakers(self):
+        other = synthesise(self.scratch / "other")
+        train(self, 1, other, self.scratch / "run", schedule__total_steps=2)
+        member = self.scratch / "run" / "checkpoints" / "last"
+        self.tool_refused("predict", "--csv", self.scratch / "x.csv", "--ensemble", member,
+                          texts=["--ensemble", member, "does not know speaker 'anna'", "same speakers"])
+        self.refused("identify", "--checkpoint", member, self.audio / self.names("test")[0], ranks=1,
+                     texts=[member, "not made from audio", "mels extract"])
+
+    def test_usage(self):
+        self.refused("predict", "--checkpoint", self.checkpoint, "--data", self.data, texts=["--csv", "--help"])
+        self.refused("identify", "--checkpoint", self.checkpoint, texts=["recordings", "--help"], ranks=1)
+        recording = self.audio / self.names("test")[0]
+        self.refused("identify", "--checkpoint", self.checkpoint, recording, texts=["one process"])
+        self.refused("identify", "--checkpoint", self.checkpoint, "--enrol", self.scratch / "none", recording,
+                     texts=[self.scratch / "none", "no such"], ranks=1)
+        self.tool_refused("evaluate", "--max-frames", "0", texts=["--max-frames"], ranks=1)
+
+
+if __name__ == "__main__":
+    main()

@@ -46,7 +46,8 @@ class Listener {
   // (1, E), on the model's device. Errors read on after the path.
   absl::StatusOr<torch::Tensor> Embed(const std::string& path) const {
     ASSIGN_OR_RETURN(auto features, data::ExtractFeatures(path, extract_, log_mel_));
-    const auto mels = torch::from_blob(features.frames.data(), {1, -1, extract_.n_mels});
+    const auto frames = static_cast<int64_t>(features.frames.size()) / extract_.n_mels;
+    const auto mels = torch::from_blob(features.frames.data(), {1, frames, extract_.n_mels});
     auto embedding = engine::EmbedInWindows(*trained_.model, mels.to(device_), {}, max_frames_);
     if (!embedding.isfinite().all().item<bool>()) return absl::DataLossError("has no finite embedding");
     return embedding;

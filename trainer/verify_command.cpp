@@ -108,7 +108,7 @@ absl::Status Report(const Prepared& prepared, const engine::Embeddings& embeddin
     std::string csv = "label,enrol,test,score\n";
     for (size_t i = 0; i < scores.size(); ++i) {
       const auto& trial = prepared.trials[i];
-      absl::StrAppendFormat(&csv, "%d,%s,%s,%.9f\n", trial.target ? 1 : 0,
+      absl::StrAppendFormat(&csv, "%d,%s,%s,%.17g\n", trial.target ? 1 : 0,
                             data::QuoteCsv(prepared.ids[static_cast<size_t>(trial.enrol)]),
                             data::QuoteCsv(prepared.ids[static_cast<size_t>(trial.test)]), scores[i].score);
     }

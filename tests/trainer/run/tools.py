@@ -1,15 +1,10 @@
-"""What a trained model is used for: evaluate, predict, embed, verify and identify against Python computations.
-
-One tiny model is trained once, on recordings that this script makes: voices that differ in pitch and timbre.
-"""
+"""What a trained model is used for: evaluate, predict, embed, verify and identify against Python computations."""
 
 import csv
 import json
 import pathlib
 import subprocess
 import sys
-import unittest
-import wave
 import xml.etree.ElementTree
 
 import h5py
@@ -17,34 +12,23 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from dataset_files import DatasetFiles
-from run_trainer import TINY_CONFIG, RunTestCase, main, mels, run, synthesise, train, trainer
+from run_trainer import main, mels, synthesise, train, trainer
+from tool_case import BAD_INPUT, SPEAKERS, ToolTestCase, hw4_folder, sing
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-BAD_INPUT = 2
-RATE = 16000
-SPEAKERS = ["anna", "bert, jr", "carl", "dora", "emil", "fred"]
 
-
-def sing(path, speaker, take, seconds=1.0):
-    """A WAV file: a wavering tone with the speaker's own pitch and overtones, and noise."""
-    random = np.random.default_rng([speaker, take])
-    time = np.arange(int(seconds * RATE)) / RATE
-    pitch = 110 * 1.25 ** speaker * (1 + 0.02 * np.sin(2 * np.pi * random.uniform(2, 5) * time))
-    phase = 2 * np.pi * np.cumsum(pitch) / RATE + random.uniform(0, 6)
-    weights = np.random.default_rng(speaker).uniform(0.1, 1, 12)
-    samples = sum(w * np.sin((k + 1) * phase) for k, w in enumerate(weights)) + random.normal(0, 0.2, len(time))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with wave.open(str(path), "wb") as file:
-        file.setparams((1, 2, RATE, 0, "NONE", ""))
-        file.writeframes((samples / np.abs(samples).max() * 20000).astype("<i2").tobytes())
+def error_rates(scores, labels):
+    """(thresholds, acceptance of nontargets, rejection of targets): for each score, and for infinity."""
+    thresholds = np.append(np.unique(scores), np.inf)
+    rejection = np.searchsorted(np.sort(scores[labels]), thresholds, side="left") / labels.sum()
+    acceptance = 1 - np.searchsorted(np.sort(scores[~labels]), thresholds, side="left") / (~labels).sum()
+    return thresholds, acceptance, rejection
 
 
 def equal_error_rate(scores, labels):
-    """(EER, threshold) where the lines between neighbouring thresholds' (acceptance, rejection) cross."""
-    thresholds = np.append(np.unique(scores), np.inf)
-    rejection = np.array([(scores[labels] < t).mean() for t in thresholds])
-    acceptance = np.array([(scores[~labels] >= t).mean() for t in thresholds])
+    """(EER, threshold) where the lines between neighbouring thresholds' error rates cross."""
+    thresholds, acceptance, rejection = error_rates(scores, labels)
     i = int(np.argmax(rejection >= acceptance))
     gaps = acceptance - rejection
     part = gaps[i - 1] / (gaps[i - 1] - gaps[i])
@@ -53,61 +37,8 @@ def equal_error_rate(scores, labels):
 
 
 def min_dcf(scores, labels, prior):
-    thresholds = np.append(np.unique(scores), np.inf)
-    costs = [prior * (scores[labels] < t).mean() + (1 - prior) * (scores[~labels] >= t).mean() for t in thresholds]
-    return min(costs) / min(prior, 1 - prior)
-
-
-class ToolTestCase(RunTestCase):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.audio, cls.data, cls.run_dir = cls.shared / "audio", cls.shared / "shards", cls.shared / "run"
-        for number, speaker in enumerate(SPEAKERS):
-            for take in range(16):
-                sing(cls.audio / speaker / f"take {take:02d}.wav", number, take, seconds=0.6 + 0.05 * (take % 9))
-        extracted = mels("extract", cls.audio, cls.data, "--split", "train:valid:test=50:25:25")
-        if extracted.returncode != 0:
-            raise AssertionError(extracted.stderr)
-        train(cls(), 2, cls.data, cls.run_dir, schedule__total_steps=120, optimizer__lr=0.005)
-        cls.checkpoint = cls.run_dir / "checkpoints" / "last"
-        cls.files = DatasetFiles(cls.data)
-
-    def tool(self, ranks, name, *options, checkpoint=None, data=None):
-        return run(ranks, [name, "--checkpoint", checkpoint or self.checkpoint, "--data", data or self.data,
-                           "--device", "cpu", "--threads", "1", *options], limit_seconds=60)
-
-    def ok(self, ranks, name, *options, **keywords):
-        result = self.tool(ranks, name, *options, **keywords)
-        self.assertEqual(result.code, 0, result)
-        return result.out
-
-    def names(self, split):
-        return [self.files.names[u] for u in self.files.split(split)]
-
-    def speakers(self, split):
-        return [self.files.manifest["speakers"][self.files.speakers[u]] for u in self.files.split(split)]
-
-
-def hw4_folder(folder, speakers, count=20):
-    """A HW4 folder whose unlabelled utterances' names are in no order; returns them."""
-    import torch
-    folder.mkdir()
-    random = np.random.default_rng(5)
-    names = [f"uttr-{random.integers(1 << 60):032x}.pt" for _ in range(count - 1)] + ['uttr-a,"b".pt']
-    lengths = [int(length) for length in random.integers(40, 300, len(names))]
-    tensors = [torch.from_numpy(random.normal(-8, 3, (length, 40)).astype("f4")) for length in lengths]
-    for name, tensor in zip(names, tensors):
-        torch.save(tensor, folder / name)
-    entries = [{"feature_path": name, "mel_len": length} for name, length in zip(names, lengths)]
-    for file, content in {
-        "mapping": {"speaker2id": {s: i for i, s in enumerate(speakers)},
-                    "id2speaker": {str(i): s for i, s in enumerate(speakers)}},
-        "metadata": {"n_mels": 40, "speakers": {s: [entries[i]] for i, s in enumerate(speakers)}},
-        "testdata": {"n_mels": 40, "utterances": entries[len(speakers):]},
-    }.items():
-        (folder / f"{file}.json").write_text(json.dumps(content))
-    return names[len(speakers):], tensors[len(speakers):]
+    _, acceptance, rejection = error_rates(scores, labels)
+    return min(prior * rejection + (1 - prior) * acceptance) / min(prior, 1 - prior)
 
 
 class Reference:
@@ -142,13 +73,12 @@ class Answers(ToolTestCase):
 
     def test_evaluate(self):
         outputs = []
-        for ranks in (1, 2, 3):
+        for ranks in (1, 3):
             out = self.scratch / f"out{ranks}"
             figures = json.loads(self.ok(ranks, "evaluate", "--out", out))
             tables = {file.name: file.read_text() for file in out.iterdir()}
             outputs.append((figures, tables))
         self.assertEqual(outputs[0], outputs[1])
-        self.assertEqual(outputs[0], outputs[2])
         figures, tables = outputs[0]
         logits = np.array([self.reference(frames)[1] for frames in self.frames("test")], "f8")
         truth = np.array([self.reference.speakers.index(s) for s in self.speakers("test")])
@@ -156,7 +86,7 @@ class Answers(ToolTestCase):
         count, correct = len(truth), int((logits.argmax(1) == truth).sum())
         self.assertEqual(figures["utterances"], count)
         self.assertEqual(figures["accuracy"], correct / count)
-        self.assertGreater(figures["accuracy"], 0.6)
+        self.assertGreater(figures["accuracy"], 0.4)  # chance: 0.17
         self.assertEqual(figures["top5_accuracy"], float(((logits > own[:, None]).sum(1) < 5).mean()))
         loss = np.log(np.exp(logits - own[:, None]).sum(1)).mean()
         self.assertAlmostEqual(figures["loss"], loss, places=5)
@@ -184,7 +114,11 @@ class Answers(ToolTestCase):
         xml.etree.ElementTree.fromstring(tables["confusion.svg"])
 
     def test_predict(self):
-        names, tensors = hw4_folder(self.scratch / "hw4", ["x", "y"])
+        # Mixtures of two voices each: the members of an ensemble should not agree on all of them.
+        pure, random = self.frames("test"), np.random.default_rng(4)
+        mixtures = [(0.5 * a[:40] + 0.5 * b[:40]) for a, b in ((pure[i], pure[j]) for i, j in
+                                                              random.integers(len(pure), size=(40, 2)))]
+        names, tensors = hw4_folder(self.scratch / "hw4", ["x", "y"], mixtures)
         imported = mels("import-hw4", self.scratch / "hw4", self.scratch / "imported")
         self.assertEqual(imported.returncode, 0, imported.stderr)
         # The other members know the same speakers in another order.
@@ -280,7 +214,7 @@ class Answers(ToolTestCase):
         svg = xml.etree.ElementTree.fromstring((out / "det.svg").read_text())
         self.assertIn(f"EER {figures['eer'] * 100:.2f} %", "".join(svg.itertext()))
         # The list it made gives the same figures, on any number of ranks.
-        for ranks in (1, 2, 3):
+        for ranks in (1, 2):
             again = json.loads(self.ok(ranks, "verify", "--trials", out / "trials.txt"))
             self.assertEqual(again, figures)
         # A list of its own, in which an utterance is compared with itself.
@@ -302,11 +236,17 @@ class Answers(ToolTestCase):
         self.assertEqual((figures["trials"], figures["targets"]), (len(labels), int(labels.sum())))
 
     def test_verify_strangers(self):
-        strangers = synthesise(self.scratch / "strangers", speakers=30, utterances=700)
+        strangers = synthesise(self.scratch / "strangers", speakers=30, utterances=920)
         figures = json.loads(self.ok(2, "verify", "--split", "train", "--out", self.scratch / "out", data=strangers))
         rows = list(csv.DictReader((self.scratch / "out" / "scores.csv").read_text().splitlines()))
-        self.check_figures(figures, np.array([float(r["score"]) for r in rows]),
-                           np.array([r["label"] == "1" for r in rows]))
+        labels = np.array([r["label"] == "1" for r in rows])
+        self.check_figures(figures, np.array([float(r["score"]) for r in rows]), labels)
+        # Of 644 utterances' 207,046 pairs: all of one speaker, and 100,000 others.
+        files = DatasetFiles(strangers)
+        counts = np.bincount(files.speakers[files.split("train")])
+        self.assertGreater(counts.sum() * (counts.sum() - 1) // 2, 200000)
+        self.assertEqual(labels.sum(), (counts * (counts - 1) // 2).sum())
+        self.assertEqual((~labels).sum(), 100000)
 
     def identify(self, *arguments, checkpoint=None):
         return subprocess.run([trainer(), "identify", "--checkpoint", checkpoint or self.checkpoint, "--device", "cpu",
@@ -373,79 +313,6 @@ class Answers(ToolTestCase):
         self.assertEqual(len(result.stderr.splitlines()), 1, result.stderr)
         self.assertIn("bad.wav", result.stderr)
         self.assertEqual([c["speaker"] for c in json.loads(result.stdout)["candidates"]], ["a"])
-
-
-class WrongInput(ToolTestCase):
-    def refused(self, *arguments, texts, ranks=2):
-        result = run(ranks, arguments, limit_seconds=30)
-        self.assertEqual(result.code, BAD_INPUT, result)
-        self.assertEqual(result.out, "")
-        lines = result.own_lines()
-        self.assertEqual(len(lines), 1, result)
-        for text in texts:
-            self.assertIn(str(text), lines[0])
-
-    def tool_refused(self, name, *options, texts, checkpoint=None, data=None, **keywords):
-        self.refused(name, "--checkpoint", checkpoint or self.checkpoint, "--data", data or self.data, "--device",
-                     "cpu", *options, texts=texts, **keywords)
-
-    def test_splits_and_checkpoints(self):
-        csv_path = self.scratch / "x.csv"
-        self.tool_refused("predict", "--split", "tset", "--csv", csv_path, texts=["'tset'", "test", self.data])
-        self.assertFalse(csv_path.exists())
-        self.tool_refused("embed", "--split", "tset", "--out", self.scratch / "x", texts=["'tset'"], ranks=1)
-        self.assertFalse((self.scratch / "x").exists())
-        self.tool_refused("verify", texts=["no such checkpoint"], checkpoint=self.scratch / "none")
-
-    def test_places_that_cannot_be_written(self):
-        (self.scratch / "file").write_text("")
-        below = self.scratch / "file" / "below"
-        self.tool_refused("predict", "--csv", below / "x.csv", texts=["--csv", "no folder"])
-        self.tool_refused("predict", "--csv", self.scratch, texts=["--csv", "is a folder"], ranks=1)
-        for tool in ("evaluate", "embed", "verify"):
-            self.tool_refused(tool, "--out", below, texts=["--out", below, "another folder"], ranks=1)
-
-    def test_trials(self):
-        name = self.names("test")[0]
-        for text, texts in ((f"1\t{name}\t{name}\n0\t{name}\tnobody\n", ["line 2", "'nobody'", "split 'test'"]),
-                            (f"1\t{name}\n", ["line 1", "label enrol test"]),
-                            (f"yes\t{name}\t{name}\n", ["line 1", "'yes'", "nontarget"]),
-                            (f"1\t{name}\t{name}\n", ["no nontarget trial"])):
-            (self.scratch / "trials").write_text(text)
-            self.tool_refused("verify", "--trials", self.scratch / "trials", texts=[self.scratch / "trials", *texts],
-                              ranks=1)
-        self.tool_refused("verify", "--trials", self.scratch / "none", texts=[self.scratch / "none", "No such file"])
-
-    def test_splits_that_give_no_trials(self):
-        data = self.scratch / "data"
-        sing(self.scratch / "tree" / "a" / "0.wav", 0, 0)
-        sing(self.scratch / "tree" / "a" / "1.wav", 0, 1)
-        self.assertEqual(mels("extract", self.scratch / "tree", data).returncode, 0)
-        self.tool_refused("verify", "--split", "train", data=data, texts=[data, "'train'", "one speaker"])
-        files = DatasetFiles(data)
-        files.set_split("train", [0])
-        self.tool_refused("verify", "--split", "train", data=data, texts=["two utterances"], ranks=1)
-        hw4_folder(self.scratch / "hw4", ["x", "y"])
-        mels("import-hw4", self.scratch / "hw4", self.scratch / "imported")
-        self.tool_refused("verify", data=self.scratch / "imported", texts=["without a speaker", "--trials"], ranks=1)
-
-    def test_ensemble_of_other_speakers(self):
-        other = synthesise(self.scratch / "other")
-        train(self, 1, other, self.scratch / "run", schedule__total_steps=2)
-        member = self.scratch / "run" / "checkpoints" / "last"
-        self.tool_refused("predict", "--csv", self.scratch / "x.csv", "--ensemble", member,
-                          texts=["--ensemble", member, "does not know speaker 'anna'", "same speakers"])
-        self.refused("identify", "--checkpoint", member, self.audio / self.names("test")[0], ranks=1,
-                     texts=[member, "not made from audio", "mels extract"])
-
-    def test_usage(self):
-        self.refused("predict", "--checkpoint", self.checkpoint, "--data", self.data, texts=["--csv", "--help"])
-        self.refused("identify", "--checkpoint", self.checkpoint, texts=["recordings", "--help"], ranks=1)
-        recording = self.audio / self.names("test")[0]
-        self.refused("identify", "--checkpoint", self.checkpoint, recording, texts=["one process"])
-        self.refused("identify", "--checkpoint", self.checkpoint, "--enrol", self.scratch / "none", recording,
-                     texts=[self.scratch / "none", "no such"], ranks=1)
-        self.tool_refused("evaluate", "--max-frames", "0", texts=["--max-frames"], ranks=1)
 
 
 if __name__ == "__main__":

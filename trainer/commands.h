@@ -40,6 +40,7 @@ Command AddPredict(CLI::App& app);
 Command AddEmbed(CLI::App& app);
 Command AddVerify(CLI::App& app);
 Command AddIdentify(CLI::App& app);
+Command AddAverage(CLI::App& app);
 
 // The exit code that goes with a failure.
 int ExitCodeOf(const absl::Status& status);

@@ -75,7 +75,7 @@ int Main(int argc, char** argv) {
                "print the configuration with all values resolved, and do nothing");
 
   const Command commands[] = {AddEvaluate(app), AddPredict(app), AddEmbed(app), AddVerify(app),
-                              AddIdentify(app)};
+                              AddIdentify(app), AddAverage(app)};
 
   try {
     app.parse(argc, argv);

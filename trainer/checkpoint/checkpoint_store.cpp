@@ -133,6 +133,26 @@ absl::Status CheckpointStore::Save(int64_t step, const Snapshot& snapshot, bool 
   return absl::OkStatus();
 }
 
+absl::Status CheckpointStore::SaveAlone(const std::string& folder, int64_t step, const Snapshot& snapshot) {
+  std::error_code error;
+  const fs::path target = fs::absolute(folder, error).lexically_normal();
+  if (!error && fs::exists(fs::symlink_status(target, error))) {
+    return absl::InvalidArgumentError(absl::StrCat(folder, " exists already; give a name that is free"));
+  }
+  ASSIGN_OR_RETURN(const Encoded encoded, Encode(step, snapshot, /*is_best=*/false));
+  const fs::path parent = target.parent_path();
+  const std::string temporary = (parent / absl::StrCat(kTemporary, target.filename().string())).string();
+  const auto save = [&]() -> absl::Status {
+    RETURN_IF_ERROR(MakeFolders(parent.string()));
+    RETURN_IF_ERROR(WriteFolder(temporary, encoded));
+    RETURN_IF_ERROR(ReplaceFolder(temporary, target.string()));
+    return data::SyncFolder(parent.string());
+  };
+  const absl::Status status = save();
+  RemoveQuietly(temporary);
+  return status;
+}
+
 absl::Status CheckpointStore::FinishInterrupted() const {
   ASSIGN_OR_RETURN(const std::vector<int64_t> steps, Steps());
   if (steps.empty()) return absl::OkStatus();

@@ -66,6 +66,10 @@ class CheckpointStore {
   // The steps for which there is a folder, valid or not, in ascending order.
   absl::StatusOr<std::vector<int64_t>> Steps() const;
 
+  // Writes a checkpoint to a folder of any name, outside a run: to a temporary name beside it first, then
+  // renamed. kInvalidArgument where `folder` exists; else as Save.
+  static absl::Status SaveAlone(const std::string& folder, int64_t step, const Snapshot& snapshot);
+
   // One checkpoint folder, or a link to one (`best`, `last`). Verifies the checksums of all that it reads.
   // kNotFound: not a checkpoint folder. kDataLoss: a file in it is missing or damaged.
   static absl::StatusOr<Snapshot> Load(const std::string& folder, bool with_optimizer);

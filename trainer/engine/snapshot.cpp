@@ -1,8 +1,10 @@
 #include "trainer/engine/snapshot.h"
 
+#include <algorithm>
 #include <sstream>
 #include <unordered_map>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 namespace trainer::engine {
@@ -88,6 +90,24 @@ absl::Status LoadModelTensors(const checkpoint::NamedTensors& tensors, const std
   std::unordered_map<std::string, torch::Tensor> targets;
   for (const auto& item : model.named_parameters()) targets[item.key()] = item.value();
   for (const auto& item : model.named_buffers()) targets[item.key()] = item.value();
+  return CopyByName(tensors, source, std::move(targets));
+}
+
+absl::Status InitialiseFrom(const checkpoint::NamedTensors& tensors, const std::string& source,
+                            torch::nn::Module& model) {
+  const bool encoder_alone = std::all_of(tensors.begin(), tensors.end(), [](const auto& named) {
+    return absl::StartsWith(named.first, "layers.");
+  });
+  if (tensors.empty() || !encoder_alone) return LoadModelTensors(tensors, source, model);
+  const std::string encoder = "encoder.";
+  std::unordered_map<std::string, torch::Tensor> targets;
+  const auto add = [&](const auto& named) {
+    for (const auto& item : named) {
+      if (absl::StartsWith(item.key(), encoder)) targets[item.key().substr(encoder.size())] = item.value();
+    }
+  };
+  add(model.named_parameters());
+  add(model.named_buffers());
   return CopyByName(tensors, source, std::move(targets));
 }
 

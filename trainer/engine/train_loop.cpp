@@ -122,7 +122,7 @@ absl::Status TrainLoop::InitialiseModel() {
   if (!source.ok()) {
     return absl::Status(source.status().code(), absl::StrCat("model.init_from: ", source.status().message()));
   }
-  return LoadModelTensors(source->model, "model.init_from " + config_.model.init_from, step_->model());
+  return InitialiseFrom(source->model, "model.init_from " + config_.model.init_from, step_->model());
 }
 
 absl::Status TrainLoop::CheckResumable(const nlohmann::json& state, const std::string& folder) const {

@@ -6,6 +6,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_split.h"
 #include "trainer/config/config.h"
 
 namespace trainer::config {
@@ -85,6 +87,17 @@ Config Shipped(const std::string& name) {
   return config.ok() ? *config : Config();
 }
 
+// All keys but those of encoders that `config` does not have.
+size_t KeysToMention(const Config& config) {
+  const std::string other = config.model.type == "conformer" ? "Transformer: " : "Conformer: ";
+  const auto table = MarkdownTable();
+  size_t keys = 0;
+  for (const auto line : absl::StrSplit(table, '\n')) {
+    keys += absl::StartsWith(line, "| `") && !absl::StrContains(line, std::string("| ") + other);
+  }
+  return keys;
+}
+
 TEST(ShippedConfigs, AllLoadPrintReloadAndMentionEveryKey) {
   int files = 0;
   for (const fs::directory_entry& file : fs::directory_iterator(SHIPPED_CONFIGS)) {
@@ -95,15 +108,13 @@ TEST(ShippedConfigs, AllLoadPrintReloadAndMentionEveryKey) {
     EXPECT_EQ(config.run.dir, "runs/" + file.path().stem().string());
     EXPECT_EQ(ParseConfig(ToYaml(config), "x.yaml").value(), config);
     std::ifstream stream(file.path());
-    int commented = 0;
+    size_t commented = 0;
     for (std::string line; std::getline(stream, line);) {
       if (line.empty() || line[0] != ' ') continue;
       EXPECT_THAT(line, HasSubstr("  # "));
       ++commented;
     }
-    size_t keys = 0;
-    for (const auto& section : ToJson(config)) keys += section.size();
-    EXPECT_EQ(commented, keys);
+    EXPECT_EQ(commented, KeysToMention(config));
   }
   EXPECT_GE(files, 4);
 }

@@ -58,23 +58,24 @@ class ToolTestCase(RunTestCase):
         return [self.files.manifest["speakers"][self.files.speakers[u]] for u in self.files.split(split)]
 
 
-def hw4_folder(folder, speakers, features):
-    """A HW4 folder of these features, whose names are in no order: one for each speaker, the others unlabelled.
-    Returns the names and tensors of the latter."""
+def hw4_folder(folder, labelled, unlabelled):
+    """A HW4 folder of features (T, 40), with names in no order: {speaker: [features]}, and a list of features without
+    speakers. Speakers are numbered in the order of the dictionary. Returns the names of the unlabelled."""
     import torch
     folder.mkdir()
     random = np.random.default_rng(5)
-    names = [f"uttr-{random.integers(1 << 60):032x}.pt" for _ in features[1:]] + ['uttr-a,"b".pt']
-    tensors = [torch.from_numpy(np.ascontiguousarray(rows)) for rows in features]
-    lengths = [len(tensor) for tensor in tensors]
-    for name, tensor in zip(names, tensors):
-        torch.save(tensor, folder / name)
-    entries = [{"feature_path": name, "mel_len": length} for name, length in zip(names, lengths)]
+
+    def entry(features, name=None):
+        name = name or f"uttr-{random.integers(1 << 60):032x}.pt"
+        torch.save(torch.from_numpy(np.array(features, "f4")), folder / name)
+        return {"feature_path": name, "mel_len": len(features)}
+
+    tests = [entry(features) for features in unlabelled[:-1]] + [entry(unlabelled[-1], 'uttr-a,"b".pt')]
     for file, content in {
-        "mapping": {"speaker2id": {s: i for i, s in enumerate(speakers)},
-                    "id2speaker": {str(i): s for i, s in enumerate(speakers)}},
-        "metadata": {"n_mels": 40, "speakers": {s: [entries[i]] for i, s in enumerate(speakers)}},
-        "testdata": {"n_mels": 40, "utterances": entries[len(speakers):]},
+        "mapping": {"speaker2id": {s: i for i, s in enumerate(labelled)},
+                    "id2speaker": {str(i): s for i, s in enumerate(labelled)}},
+        "metadata": {"n_mels": 40, "speakers": {s: [entry(f) for f in rows] for s, rows in labelled.items()}},
+        "testdata": {"n_mels": 40, "utterances": tests},
     }.items():
         (folder / f"{file}.json").write_text(json.dumps(content))
-    return names[len(speakers):], tensors[len(speakers):]
+    return [test["feature_path"] for test in tests]

@@ -57,7 +57,8 @@ class WrongInput(ToolTestCase):
         files = DatasetFiles(data)
         files.set_split("train", [0])
         self.tool_refused("verify", "--split", "train", data=data, texts=["two utterances"], ranks=1)
-        hw4_folder(self.scratch / "hw4", ["x", "y"], [np.zeros((50, 40), "f4")] * 4)
+        silence = [np.zeros((50, 40))]
+        hw4_folder(self.scratch / "hw4", {"x": silence, "y": silence}, silence * 2)
         mels("import-hw4", self.scratch / "hw4", self.scratch / "imported")
         self.tool_refused("verify", data=self.scratch / "imported", texts=["without a speaker", "--trials"], ranks=1)
 

@@ -118,6 +118,15 @@ class Configuration(BadInputTestCase):
         self.assert_training_refused(self.data, "checkpoint.every", "must be", checkpoint__every=-1)
         self.assert_training_refused(self.data, "model.type", "transformer", model__type="rnn")
 
+    def test_settings_that_do_not_go_together(self):
+        refused = self.assert_training_refused
+        refused(self.data, "loss.type", "model.head: cosine", loss__type="aam_softmax")
+        refused(self.data, "model.subsampling", "one of 1, 2, 4", model__subsampling=3)
+        refused(self.data, "data.min_crop_frames", "data.crop_frames", data__min_crop_frames=999)
+        refused(self.data, "augment.snr_db", "second", augment__snr_db="[9, 3]")
+        refused(self.data, "model.embedding_norm", "train.global_batch", ranks=2, train__global_batch=2,
+                model__embedding=8)
+
     def test_syntax_error(self):
         # A bracket is missed where something else comes in its place.
         self.check("heads:", "  heads: [2", "YAML", "check", lines_below=1)
@@ -298,6 +307,17 @@ class Checkpoints(BadInputTestCase):
         content[-5] ^= 1
         (folder / "model.safetensors").write_bytes(content)
         self.assert_training_refused(self.data, "model.init_from", folder, "checksum", model__init_from=folder)
+
+    def test_average(self):
+        best = self.used / "checkpoints/last"
+        average = lambda *arguments: ["average", *arguments]
+        self.assert_refused(average(best, "--out", self.used), self.used, "exists already")
+        self.assert_refused(average(best, self.scratch / "none", "--out", self.scratch / "a"), "none", "no such")
+        self.assert_refused(average("--out", self.scratch / "a"), "checkpoints", "--help")
+        other = self.scratch / "other"
+        train(self, 1, self.data, other, model__d_model=8, schedule__total_steps=2)
+        self.assert_refused(average(best, other / "checkpoints/last", "--out", self.scratch / "a"), "differ", "models")
+        self.assertFalse((self.scratch / "a").exists())
 
     @contextlib.contextmanager
     def small_disk(self, kib):

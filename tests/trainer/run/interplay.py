@@ -12,7 +12,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from dataset_files import DatasetFiles  # noqa: E402
 from reference_models import Transformer  # noqa: E402
-from run_trainer import RunTestCase, evaluate, main, metrics, train  # noqa: E402
+from run_trainer import RunTestCase, evaluate, main, metrics, run, train  # noqa: E402
 
 TOLERANCE = 1e-5
 # Of tiny.yaml, with the classifier of each of the two kinds.
@@ -95,6 +95,41 @@ class Interplay(RunTestCase):
         self.assertEqual(saved.keys(), model.state_dict().keys())
         for name, values in model.state_dict().items():
             self.assertLessEqual((saved[name] - values).abs().max().item(), 1e-6, name)
+
+    def test_the_python_package_s_encoder(self):
+        from conformer import Conformer
+        torch.manual_seed(3)
+        package = Conformer(dim=12, depth=2, dim_head=6, heads=2, conv_kernel_size=5)
+        weights = self.scratch / "conformer.safetensors"
+        save_file(package.state_dict(), weights)
+        widths = dict(model__dim=12, model__depth=2, model__dim_head=6, model__heads=2, model__conv_kernel_size=5)
+        run_dir = self.scratch / "run"
+        train(self, 2, self.data, run_dir, model__type="conformer", model__init_from=weights, schedule__total_steps=1,
+              schedule__warmup_steps=0, optimizer__lr=1e-12, **widths)
+        saved = load_file(run_dir / "checkpoints" / "last" / "model.safetensors")
+        encoder = {name: value for name, value in saved.items() if name.startswith("encoder.")}
+        self.assertEqual({"encoder." + name for name in package.state_dict()}, encoder.keys())
+        for name, value in package.named_parameters():
+            self.assertLessEqual((encoder["encoder." + name] - value).abs().max().item(), 1e-6, name)
+
+    def test_average_of_checkpoints(self):
+        run_dir = self.scratch / "run"
+        train(self, 1, self.data, run_dir, schedule__total_steps=20, checkpoint__every=5, checkpoint__keep=9,
+              model__type="conformer", model__depth=1, model__dim=12)
+        folders = sorted((run_dir / "checkpoints").glob("step-*"))[-3:]
+        average = self.scratch / "average"
+        result = run(2, ["average", *folders, "--out", average])
+        self.assertEqual(result.code, 0, result)
+        self.assertEqual(json.loads(result.out)["step"], 20)
+        parts, whole = [load_file(folder / "model.safetensors") for folder in folders], load_file(average / "model.safetensors")
+        self.assertEqual(parts[0].keys(), whole.keys())
+        for name, value in whole.items():
+            if value.is_floating_point():
+                expected = torch.stack([part[name].double() for part in parts]).mean(0)
+                self.assertLessEqual((value - expected).abs().max().item(), 1e-6, name)
+            else:
+                self.assertTrue(torch.equal(value, parts[-1][name]), name)
+        self.assertEqual(evaluate(1, average, self.data).code, 0)
 
 
 if __name__ == "__main__":

@@ -58,6 +58,13 @@ class NRanks(RunTestCase):
     def test_1_2_and_4_ranks_train_alike(self):
         self.check_all_worlds([(2, 1), (4, 1), (1, 2), (2, 2), (4, 2)])
 
+    def test_synchronised_conformers_train_alike(self):
+        # Without an embedding layer's norm every parameter has a gradient of its own.
+        self.check_all_worlds([(2, 1), (4, 1)], model__type="conformer", model__dim=12, model__depth=2,
+                              model__dim_head=6, model__heads=2, model__conv_kernel_size=5, model__conv_norm="sync_batch",
+                              model__attn_dropout=0, model__ff_dropout=0, model__conv_dropout=0,
+                              data__min_crop_frames=20, augment__noise_probability=0.5, augment__time_masks=1)
+
     def test_padded_utterances_train_alike(self):
         lengths = DatasetFiles(self.data).lengths
         self.assertTrue((lengths < LONG_CROP).any() and (lengths > LONG_CROP).any(),

@@ -192,6 +192,47 @@ class Interrupted(RunTestCase):
         return True
 
 
+# All that the second recipe keeps or draws: an average of the weights, running statistics over ranks, a margin that
+# rises, crops of many lengths, noise, babble and masks.
+WHOLE_RECIPE = {
+    "model__type": "conformer", "model__dim": 12, "model__depth": 2, "model__dim_head": 6, "model__heads": 2,
+    "model__conv_kernel_size": 5, "model__conv_norm": "sync_batch", "model__stochastic_depth": 0.2,
+    "model__pooling": "attentive_statistics", "model__embedding": 8, "model__embedding_norm": "batch",
+    "model__head": "cosine", "loss__type": "aam_softmax", "loss__margin_warmup_steps": 30, "train__ema_decay": 0.9,
+    "data__crop_frames": 40, "data__min_crop_frames": 20, "augment__gain_db": 6, "augment__noise_probability": 0.5,
+    "augment__babble_probability": 0.5, "augment__time_masks": 1, "augment__frequency_masks": 1,
+}
+
+
+class WholeRecipe(RunTestCase):
+    settings = {**WHOLE_RECIPE, "schedule__total_steps": 60, "checkpoint__every": 25, "train__validate_every": 30}
+
+    def test_stopped_and_killed_it_ends_as_if_nothing_had_happened(self):
+        reference, run_dir = self.scratch / "reference", self.scratch / "run"
+        train(self, RANKS, self.data, reference, **self.settings)
+        arguments = training(self.data, run_dir, **self.settings)
+        for kill in (False, True):
+            with Job(RANKS, arguments) as job:
+                step = 40 if kill else 10
+                self.assertTrue(job.wait_until(lambda at=step: last_step(run_dir) >= at, f"step {step}"), "over too soon")
+                if kill:
+                    job.kill_all()
+                    continue
+                job.signal_mpirun(signal.SIGUSR1)
+                self.assertEqual(job.finish().code, STOPPED)
+        result = run(RANKS, arguments)
+        self.assertEqual(result.code, 0, result)
+        self.assertEqual(repeated_figures(run_dir), repeated_figures(reference))
+        self.assertEqual(checkpoint_bytes(run_dir), checkpoint_bytes(reference))
+
+    def test_an_average_cannot_begin_midway(self):
+        run_dir = self.scratch / "run"
+        train(self, 1, self.data, run_dir, schedule__total_steps=4)
+        result = run(1, training(self.data, run_dir, schedule__total_steps=8, train__ema_decay=0.9))
+        self.assertEqual(result.code, BAD_INPUT, result)
+        self.assertEqual(len(result.own_lines()), 1, result)
+        self.assertIn("train.ema_decay", result.own_lines()[0])
+
 class Resumed(RunTestCase):
     """What a run finds when it is started again; checkpoints of steps 10, 20, ... 60."""
 

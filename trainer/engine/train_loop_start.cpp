@@ -1,0 +1,187 @@
+// How a training run begins: the world, the data and the model are set up, and a run that was there before is
+// taken up again.
+#include <fcntl.h>
+#include <sys/file.h>
+
+#include <cerrno>
+#include <filesystem>
+
+#include "absl/strings/str_cat.h"
+#include "data/files.h"
+#include "data/status_macros.h"
+#include "launcher/control.h"
+#include "launcher/device.h"
+#include "trainer/engine/snapshot.h"
+#include "trainer/engine/train_loop.h"
+#include "trainer/model/factory.h"
+#include "trainer/telemetry/log.h"
+#include "trainer/version.h"
+
+namespace trainer::engine {
+namespace {
+namespace fs = std::filesystem;
+}
+
+absl::Status TrainLoop::SetUp() {
+  ASSIGN_OR_RETURN(
+      device_, launcher::BindDevice(world_, {config_.train.device, static_cast<int>(config_.train.threads)}));
+
+  auto data = TrainingData::Open(config_, world_);
+  RETURN_IF_ERROR(launcher::AgreeOn(world_, data.status()));
+  data_.emplace(*std::move(data));
+  RETURN_IF_ERROR(launcher::AgreeOn(world_, PrepareRunFolder()));
+
+  const auto& manifest = data_->dataset().manifest();
+  torch::manual_seed(static_cast<uint64_t>(config_.run.seed));
+  auto model =
+      model::MakeModel(config_, manifest.front_end.n_mels, static_cast<int64_t>(manifest.speakers.size()));
+  model->to(device_);
+
+  communicator_ = launcher::MakeCommunicator(world_, device_);
+  TrainStepOptions options;
+  options.seed = static_cast<uint64_t>(config_.run.seed);
+  options.global_batch = config_.train.global_batch;
+  options.buckets = {config_.train.first_bucket_mib, config_.train.bucket_mib};
+  options.adamw = {config_.optimizer.betas[0], config_.optimizer.betas[1], config_.optimizer.eps,
+                   config_.optimizer.weight_decay, config_.optimizer.clip_norm};
+  options.loss = config_.loss;
+  options.ema_decay = config_.train.ema_decay;
+  step_ = std::make_unique<TrainStep>(std::move(model), *communicator_, world_, options);
+
+  telemetry::Info(absl::StrCat(kVersionLine, ": ", world_.size, " ranks on ", device_.str(), " (",
+                               communicator_->name(), "), ", at::get_num_threads(), " threads each"));
+  telemetry::Info(absl::StrCat("data ", config_.data.path, ": ", manifest.speakers.size(), " speakers, ",
+                               data_->train_utterances(), " training utterances (",
+                               data_->batches_per_epoch(), " batches of ", config_.train.global_batch,
+                               " an epoch), ", data_->valid_utterances(), " for validation"));
+  int64_t parameters = 0;
+  for (const auto& slot : step_->parameters().slots()) parameters += slot.size;
+  telemetry::Info(absl::StrCat("model ", config_.model.type, ": ", parameters, " parameters; run folder ",
+                               config_.run.dir));
+  if (!data_->has_validation() && rank_zero()) {
+    telemetry::Warn(absl::StrCat(config_.data.path, " has no split '", config_.data.valid_split,
+                                 "': nothing is validated, and checkpoints/best is the last checkpoint"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TrainLoop::PrepareRunFolder() {
+  if (!rank_zero()) return absl::OkStatus();
+  std::error_code error;
+  fs::create_directories(config_.run.dir, error);
+  if (error) {
+    return absl::InvalidArgumentError(absl::StrCat("cannot create run.dir ", config_.run.dir, ": ",
+                                                   error.message(), "; set run.dir to another folder"));
+  }
+  run_lock_ = data::UniqueFd(open(config_.run.dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!run_lock_.valid()) return data::ErrnoStatus(errno, "cannot open run.dir", config_.run.dir);
+  if (flock(run_lock_.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("another run is writing to run.dir ", config_.run.dir,
+                     "; let it end first, or set run.dir to another folder"));
+  }
+  if (config_.run.resume == "never") {
+    ASSIGN_OR_RETURN(const auto steps, store_.Steps());
+    if (!steps.empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(config_.run.dir, " holds a run already (step ", steps.back(),
+                       "); set run.resume=auto to go on with it, or another run.dir"));
+    }
+  }
+  return telemetry::AddLogFile((fs::path(config_.run.dir) / "train.log").string());
+}
+
+absl::Status TrainLoop::InitialiseModel() {
+  if (config_.model.init_from.empty()) return absl::OkStatus();
+  const auto source = checkpoint::LoadModel(config_.model.init_from);
+  if (!source.ok()) {
+    return absl::Status(source.status().code(), absl::StrCat("model.init_from: ", source.status().message()));
+  }
+  return InitialiseFrom(source->model, "model.init_from " + config_.model.init_from, step_->model());
+}
+
+absl::Status TrainLoop::CheckResumable(const nlohmann::json& state, const std::string& folder) const {
+  // All of these decide which utterance comes when: with another value the run would skip some and repeat
+  // others.
+  if (state.value("speakers", nlohmann::json()) != data_->dataset().manifest().speakers ||
+      state.value("data_fingerprint", "") != data_->Fingerprint()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(folder, " was trained on other data than ", config_.data.path,
+                     " holds now (its shards, its speakers or its split '", config_.data.train_split,
+                     "' differ); set data.path to that data set, or give this run another run.dir"));
+  }
+  const auto check = [&](const char* section, const char* key, const nlohmann::json& mine) -> absl::Status {
+    const auto theirs = state.value(key, nlohmann::json());
+    if (theirs == mine) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat(folder, " was made with ", section, ".", key, " = ", theirs.dump(), ", this run has ",
+                     mine.dump(), "; set it back to go on, or give this run another run.dir"));
+  };
+  const auto saved = config::FromJson(state.value("config", nlohmann::json()), folder + "/state.json");
+  RETURN_IF_ERROR(saved.status());
+  if ((saved->train.ema_decay > 0) != (config_.train.ema_decay > 0)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(folder, " was made with train.ema_decay = ", saved->train.ema_decay, ", this run has ",
+                     config_.train.ema_decay,
+                     ", and an average of the weights cannot begin or end midway; set it back to "
+                     "go on, or start anew in another run.dir with model.init_from=",
+                     folder));
+  }
+  RETURN_IF_ERROR(check("run", "seed", config_.run.seed));
+  return check("train", "global_batch", config_.train.global_batch);
+}
+
+absl::Status TrainLoop::Resume() {
+  // Rank 0 alone reads the checkpoint, the others get it from rank 0: they need no shared file system.
+  absl::Status status;
+  nlohmann::json shared = {{"step", -1}};
+  if (rank_zero()) {
+    status = [&]() -> absl::Status {
+      RETURN_IF_ERROR(store_.FinishInterrupted());
+      std::vector<std::string> warnings;
+      auto latest = store_.LoadLatest(&warnings);
+      for (const auto& warning : warnings) telemetry::Warn(warning);
+      RETURN_IF_ERROR(latest.status());
+      if (!latest->has_value()) return InitialiseModel();
+      const auto& loaded = **latest;
+      RETURN_IF_ERROR(CheckResumable(loaded.snapshot.state, loaded.folder));
+      RETURN_IF_ERROR(RestoreSnapshot(loaded.snapshot, loaded.folder, loaded.step, *step_));
+      shared["step"] = loaded.step;
+      if (loaded.snapshot.state.contains("best")) shared["best"] = loaded.snapshot.state["best"];
+      telemetry::Info(absl::StrCat("going on from step ", loaded.step, " (", loaded.folder, "), saved by ",
+                                   loaded.snapshot.state.value("world_size", 0), " ranks"));
+      return absl::OkStatus();
+    }();
+  }
+  RETURN_IF_ERROR(FromRankZero(status));
+  shared = nlohmann::json::parse(launcher::BroadcastString(shared.dump(), 0));
+
+  communicator_->Broadcast(step_->parameters().values(), 0);
+  for (auto& item : step_->model().named_buffers()) communicator_->Broadcast(item.value(), 0);
+  const int64_t step = shared["step"].get<int64_t>();
+  if (step < 0) {
+    step_->ResetAverage();
+  } else {
+    if (step_->average().defined()) communicator_->Broadcast(step_->average(), 0);
+    communicator_->Broadcast(step_->optimizer().exp_avg(), 0);
+    communicator_->Broadcast(step_->optimizer().exp_avg_sq(), 0);
+    step_->optimizer().set_updates(step);
+    steps_done_ = figures_taken_ = saved_step_ = step;
+    if (shared.contains("best")) {
+      best_ = Best{shared["best"].value("step", int64_t{0}), shared["best"].value("accuracy", 0.0),
+                   shared["best"].value("loss", 0.0)};
+    }
+  }
+  steps_at_start_ = steps_done_;
+  return FromRankZero(rank_zero() ? OpenRunFiles() : absl::OkStatus());
+}
+
+absl::Status TrainLoop::OpenRunFiles() {
+  const fs::path folder = config_.run.dir;
+  RETURN_IF_ERROR(data::WriteFileAtomically((folder / "config.yaml").string(), config::ToYaml(config_)));
+  auto metrics = telemetry::MetricsFile::Open((folder / "metrics.jsonl").string(), steps_done_);
+  if (metrics.ok()) metrics_.emplace(*std::move(metrics));
+  return metrics.status();
+}
+
+}  // namespace trainer::engine

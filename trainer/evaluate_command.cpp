@@ -3,7 +3,6 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "data/files.h"
 #include "data/status_macros.h"
 #include "launcher/control.h"
@@ -54,8 +53,8 @@ absl::Status WriteTables(const std::vector<engine::UtteranceScore>& scores, cons
                          const Arguments& arguments) {
   scoring::ConfusionMatrix matrix(job.trained.speakers);
   for (const auto& score : scores) matrix.Add(score.speaker, score.predicted);
-  const auto title = absl::StrFormat("%s, split %s: %d utterances", arguments.split.model.checkpoint,
-                                     arguments.split.split, scores.size());
+  const auto title = PlotTitle(absl::StrCat(scores.size(), " utterances"), arguments.split.split,
+                               arguments.split.model.checkpoint);
   RETURN_IF_ERROR(data::WriteFileAtomically(arguments.out + "/speakers.csv", matrix.SpeakersCsv()));
   RETURN_IF_ERROR(data::WriteFileAtomically(arguments.out + "/confusion.csv", matrix.Csv()));
   return data::WriteFileAtomically(arguments.out + "/confusion.svg", scoring::ConfusionSvg(matrix, title));

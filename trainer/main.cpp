@@ -74,8 +74,8 @@ int Main(int argc, char** argv) {
   app.add_flag("--print-config", print_config,
                "print the configuration with all values resolved, and do nothing");
 
-  const Command commands[] = {AddEvaluate(app), AddPredict(app), AddEmbed(app), AddVerify(app),
-                              AddIdentify(app), AddAverage(app)};
+  const Command commands[] = {AddEvaluate(app), AddPredict(app),  AddEmbed(app),
+                              AddVerify(app),   AddIdentify(app), AddAverage(app)};
 
   try {
     app.parse(argc, argv);

@@ -49,6 +49,13 @@ absl::Status MakeOutputFolder(const std::string& path, const std::string& option
   return CheckWritable(path, option);
 }
 
+std::string PlotTitle(const std::string& what, const std::string& split, const std::string& checkpoint) {
+  constexpr size_t kLongest = 48;
+  std::string name = checkpoint;
+  if (name.size() > kLongest) name = absl::StrCat("...", name.substr(name.size() - kLongest));
+  return absl::StrCat(what, " of split ", split, ", ", name);
+}
+
 void PrintJsonLine(const nlohmann::ordered_json& object) {
   std::printf("%s\n", object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
 }

@@ -17,6 +17,10 @@ absl::Status CheckOutputFile(const std::string& path, const std::string& option)
 // where it cannot be made or written to.
 absl::Status MakeOutputFolder(const std::string& path, const std::string& option);
 
+// A plot's title: "449 utterances of split test, .../runs/mine/checkpoints/best", its beginning left out
+// where it is too long for a plot.
+std::string PlotTitle(const std::string& what, const std::string& split, const std::string& checkpoint);
+
 // Writes `object` as one line on standard output. Bytes that are not UTF-8 (in a path, say) become U+FFFD.
 void PrintJsonLine(const nlohmann::ordered_json& object);
 

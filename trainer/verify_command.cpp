@@ -113,8 +113,8 @@ absl::Status Report(const Prepared& prepared, const engine::Embeddings& embeddin
                             data::QuoteCsv(prepared.ids[static_cast<size_t>(trial.test)]), scores[i].score);
     }
     RETURN_IF_ERROR(data::WriteFileAtomically(arguments.out + "/scores.csv", csv));
-    const auto title = absl::StrFormat("%s, split %s: %d trials", arguments.split.model.checkpoint,
-                                       arguments.split.split, scores.size());
+    const auto title = PlotTitle(absl::StrCat(scores.size(), " trials"), arguments.split.split,
+                                 arguments.split.model.checkpoint);
     RETURN_IF_ERROR(data::WriteFileAtomically(arguments.out + "/det.svg", scoring::DetSvg(points, title)));
   }
   const auto targets =

@@ -1,4 +1,5 @@
 // trainer predict: who speaks in each utterance of a split, as HW4's answer file.
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 
@@ -115,12 +116,13 @@ absl::Status Run(const Arguments& arguments, const launcher::World& world, int* 
     if (world.rank == 0) RETURN_IF_ERROR(CheckOutputFile(arguments.csv, "--csv"));
     return OpenSplitJob(options);
   };
-  const auto first = prepare();
+  auto first = prepare();
   RETURN_IF_ERROR(launcher::AgreeOn(world, first.status()));
   if (world.rank == 0) WarnOfFrontEnd(*first, options);
   // All members are looked at before the first is run: one that does not fit should not cost the others'
   // time.
   std::vector<SplitJob> members = {*first};
+  first->trained.model.reset();  // from now on the member's alone
   const auto load = [&]() -> absl::Status {
     for (const auto& checkpoint : arguments.ensemble) {
       SplitOptions member = options;

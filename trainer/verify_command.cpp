@@ -1,5 +1,6 @@
 // trainer verify: how well embeddings tell whether two utterances are of one speaker, also of speakers whom
 // the model never heard.
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>

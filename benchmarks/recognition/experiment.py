@@ -45,7 +45,8 @@ def size_overrides(model, steps):
         "medium": {},
         "medium-224": {},
         "hard": conformer,
-        "boss": {**conformer, "loss.margin_warmup_steps": steps // 2},
+        # Its average of the weights reaches back a tenth as far, as the run is shorter.
+        "boss": {**conformer, "loss.margin_warmup_steps": steps // 2, "train.ema_decay": 0.99},
     }[model]
 
 

@@ -135,7 +135,8 @@ absl::Status CheckpointStore::Save(int64_t step, const Snapshot& snapshot, bool 
 
 absl::Status CheckpointStore::SaveAlone(const std::string& folder, int64_t step, const Snapshot& snapshot) {
   std::error_code error;
-  const fs::path target = fs::absolute(folder, error).lexically_normal();
+  fs::path target = fs::absolute(folder, error).lexically_normal();
+  if (!target.has_filename()) target = target.parent_path();  // "out/"
   if (!error && fs::exists(fs::symlink_status(target, error))) {
     return absl::InvalidArgumentError(absl::StrCat(folder, " exists already; give a name that is free"));
   }

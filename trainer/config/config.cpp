@@ -75,6 +75,23 @@ absl::Status CheckTogether(const Config& config, const Origins& origins, const s
                  absl::StrCat(model.heads, " does not divide model.d_model (", model.d_model,
                               "); change one of the two"));
   }
+  if (model.type == "conformer") {
+    // Each factor may be large, but not all of them: before a slip becomes an allocation.
+    constexpr int64_t kWidest = 65536;
+    const auto check = [&](const char* a_key, int64_t a, const char* b_key, int64_t b) {
+      return a * b <= kWidest ? absl::OkStatus()
+                              : Wrong(where({b_key, a_key}), b_key,
+                                      absl::StrCat(b, " times ", a_key, " (", a, ") is above ", kWidest,
+                                                   "; lower one of the two"));
+    };
+    for (const absl::Status& status :
+         {check("model.heads", model.heads, "model.dim_head", model.dim_head),
+          check("model.dim", model.dim, "model.ff_mult", model.ff_mult),
+          check("model.dim", model.dim, "model.conv_expansion_factor", model.conv_expansion_factor),
+          check("model.dim", model.dim, "model.depth", model.mfa ? model.depth : 1)}) {
+      if (!status.ok()) return status;
+    }
+  }
   if (config.loss.type != "cross_entropy" && model.head != "cosine") {
     return Wrong(where({"loss.type", "model.head"}), "loss.type",
                  absl::StrCat(config.loss.type, " needs cosines, and model.head is ", model.head,

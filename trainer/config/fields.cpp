@@ -97,7 +97,8 @@ std::vector<Field> MakeFields() {
       Row("model.conv_norm", &C::model, &C::Model::conv_norm, OneOf({"batch", "sync_batch", "layer"}),
           "Conformer: norm in the convolution. batch: over each rank's own utterances; sync_batch: over "
           "those "
-          "of all ranks, so that any number of ranks computes the same; layer: over each frame."),
+          "of all ranks, so that any number of ranks computes the same (with "
+          "train.accumulate=1); layer: over each frame."),
       Row("model.compat", &C::model, &C::Model::compat, OneOf({"none", "reference"}),
           "Conformer: reference does as the Python package conformer 0.3.2: no dropout, and padding is "
           "treated "

@@ -18,6 +18,15 @@ absl::Status CheckAlike(const checkpoint::Snapshot& a, const std::string& a_fold
   if (a.state.value("speakers", nlohmann::json()) != b.state.value("speakers", nlohmann::json())) {
     return differ("their speakers");
   }
+  for (const char* key : {"/front_end", "/config/model", "/config/loss", "/config/data/normalize"}) {
+    const nlohmann::json::json_pointer pointer(key);
+    auto mine = a.state.value(pointer, nlohmann::json()), theirs = b.state.value(pointer, nlohmann::json());
+    // Where the weights once came from does not matter.
+    for (auto* json : {&mine, &theirs}) {
+      if (json->is_object()) json->erase("init_from");
+    }
+    if (mine != theirs) return differ(std::string(key + 1));
+  }
   if (a.model.size() != b.model.size()) return differ("their models");
   for (size_t i = 0; i < a.model.size(); ++i) {
     const auto& [name, tensor] = a.model[i];

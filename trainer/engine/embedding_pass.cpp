@@ -1,7 +1,6 @@
 #include "trainer/engine/embedding_pass.h"
 
 #include <algorithm>
-#include <cmath>
 #include <stdexcept>
 
 #include "data/status_macros.h"
@@ -63,7 +62,14 @@ absl::Status EmbedEach(const launcher::World& world, model::Classifier& model, t
     status = batch.status();
     if (!status.ok() || *batch == nullptr) break;
     const auto lengths = (*batch)->padded ? (*batch)->lengths : torch::Tensor();
-    consume(**batch, EmbedInWindows(model, (*batch)->mels.to(device), lengths, max_frames));
+    const auto embeddings = EmbedInWindows(model, (*batch)->mels.to(device), lengths, max_frames);
+    if (!embeddings.isfinite().all().item<bool>()) {
+      status = absl::DataLossError(
+          "the model makes embeddings that are not finite: its training has diverged; use an earlier "
+          "checkpoint, or train anew with a lower optimizer.lr");
+      break;
+    }
+    consume(**batch, embeddings);
   }
   return launcher::AgreeOn(world, status);
 }
@@ -80,12 +86,6 @@ absl::StatusOr<Embeddings> EmbedUtterances(const launcher::World& world, model::
                               values.insert(values.end(), rows.const_data_ptr<float>(),
                                             rows.const_data_ptr<float>() + rows.numel());
                             }));
-  const auto finite = [&]() -> absl::Status {
-    if (std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); })) return {};
-    return absl::DataLossError(
-        "the model makes embeddings that are not finite; its training diverged: use an earlier checkpoint");
-  };
-  RETURN_IF_ERROR(launcher::AgreeOn(world, finite()));
   const auto numbers = GatherRecords(world, mine);
   const auto gathered = GatherRecords(world, values);
   Embeddings result;

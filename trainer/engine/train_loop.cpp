@@ -146,8 +146,10 @@ absl::Status TrainLoop::Validate() {
   }
   const auto loader = data_->MakeValidationLoader(device_.is_cuda());
   step_->SwapAverage();
-  ASSIGN_OR_RETURN(validation_, Evaluate(world_, step_->model(), device_, *loader));
+  const auto figures = Evaluate(world_, step_->model(), device_, *loader);
   step_->SwapAverage();
+  RETURN_IF_ERROR(figures.status());
+  validation_ = *figures;
   const bool is_best = !best_ || validation_->accuracy > best_->accuracy ||
                        (validation_->accuracy == best_->accuracy && validation_->loss < best_->loss);
   if (is_best) best_ = Best{steps_done_, validation_->accuracy, validation_->loss};

@@ -53,12 +53,15 @@ absl::Status CheckBatch(const config::Config& config, const launcher::World& wor
         config.train.accumulate > 1 ? absl::StrCat(" and train.accumulate = ", config.train.accumulate) : "",
         "; set train.global_batch to a multiple of ", parts, " or start another number of ranks"));
   }
-  if (config.model.embedding > 0 && config.model.embedding_norm == "batch" &&
-      config.train.global_batch == parts) {
-    return absl::InvalidArgumentError(
-        "model.embedding_norm = batch needs more than one utterance a rank and part; raise "
-        "train.global_batch, "
-        "or set model.embedding_norm to sync_batch or layer");
+  const auto& norm = config.model.embedding_norm;
+  if (config.model.embedding > 0 && config.train.global_batch == parts &&
+      (norm == "batch" || (norm == "sync_batch" && world.size == 1))) {
+    return absl::InvalidArgumentError(absl::StrCat("model.embedding_norm = ", norm,
+                                                   " needs more than one utterance at a time, and with "
+                                                   "train.global_batch = ",
+                                                   config.train.global_batch,
+                                                   " there is one; raise "
+                                                   "train.global_batch, or set model.embedding_norm: layer"));
   }
   if (utterances < config.train.global_batch) {
     return absl::InvalidArgumentError(
@@ -130,7 +133,7 @@ absl::StatusOr<TrainingData> TrainingData::Open(const config::Config& config, co
   if (auto status = CheckBatch(config, world, static_cast<int64_t>(train->size())); !status.ok())
     return status;
   if (auto status = data::CheckAugment(AugmentOptionsOf(config), *result.dataset_, *train); !status.ok()) {
-    return absl::Status(status.code(), absl::StrCat("augment: ", status.message()));
+    return absl::Status(status.code(), absl::StrCat(config.data.path, ": ", status.message()));
   }
   result.fingerprint_ = FingerprintOf(manifest, config.data.train_split);
   result.sampler_.emplace(*std::move(train), static_cast<uint64_t>(config.run.seed),

@@ -24,8 +24,8 @@ struct Frames {
 //   lengths    (B) int64, 1 <= length <= T; undefined where every utterance has T frames
 //   embedding  (B, E) float32: the input of the last layer
 //   logits     (B, n_speakers) float32, without any margin
-// An utterance's embedding and logits do not depend on its batch-mates or on padding, save for rounding (in
-// training, batch norm makes them depend on the batch).
+// An utterance's embedding and logits do not depend on its batch-mates or on padding, save for rounding; in
+// training, batch norm makes them depend on the batch, and with `compat: reference` padding counts.
 class Classifier : public torch::nn::Module {
  public:
   // `normalize`: none | mean | mean_variance, of each mel over an utterance's frames.

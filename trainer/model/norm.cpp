@@ -47,7 +47,9 @@ torch::Tensor BatchNorm::Forward(const torch::Tensor& x, const torch::Tensor& ma
     num_batches_tracked_.add_(1);
   }
   const bool over_ranks = all_reduce_ != nullptr;
-  if (is_training() && (mask.defined() || over_ranks)) return Train(x, mask);
+  // PyTorch's kernel makes the running variance of a single row NaN.
+  const bool single = x.numel() == x.size(-1);
+  if (is_training() && (mask.defined() || over_ranks || single)) return Train(x, mask);
   return at::batch_norm(x.reshape({-1, x.size(-1)}), weight_, bias_, running_mean_, running_var_,
                         is_training(), kMomentum, kEpsilon, /*cudnn_enabled=*/true)
       .view(x.sizes());
@@ -73,7 +75,7 @@ torch::Tensor BatchNorm::Train(const torch::Tensor& x, const torch::Tensor& mask
   {
     torch::NoGradGuard no_grad;
     running_mean_.lerp_(first.slice(0, 0, -1) / count, kMomentum);
-    running_var_.lerp_(variance * (count / (count - 1)), kMomentum);
+    running_var_.lerp_(variance * (count / (count - 1).clamp_min(1)), kMomentum);
   }
   return (centred * (variance + kEpsilon).rsqrt() * weight_ + bias_).view(x.sizes());
 }

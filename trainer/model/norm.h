@@ -21,9 +21,8 @@ class BatchNorm : public torch::nn::Module {
   // `synchronised`: statistics are taken over all ranks, once Synchronise has said how.
   BatchNorm(int64_t features, bool synchronised);
 
-  // x (..., C); `mask` (..., 1) bool, false where a row is padding and must not count, or undefined. In
-  // training a batch with a single row that counts is an error, as in PyTorch. Returns (..., C); padding rows
-  // hold anything finite.
+  // x (..., C); `mask` (..., 1) bool, false where a row is padding and must not count, or undefined. A
+  // single row that counts has variance 0. Returns (..., C); padding rows hold anything finite.
   torch::Tensor Forward(const torch::Tensor& x, const torch::Tensor& mask);
 
   void Synchronise(std::shared_ptr<const AllReduce> all_reduce);

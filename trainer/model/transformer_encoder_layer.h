@@ -1,8 +1,8 @@
 // torch.nn.TransformerEncoderLayer (post-norm), batch first, on at::scaled_dot_product_attention.
 //
-// LibTorch's own C++ module is not used: it multiplies query and key by hand, which keeps the (T, T) scores
-// of every head in memory and is slower. Parameter names, order of construction and initial values are
-// PyTorch's.
+// LibTorch's own C++ module is not used: it multiplies query and key by hand everywhere, which keeps the (T,
+// T) scores of every head in memory and is slower. Here that is so only in training on a CPU with dropout,
+// which the fused kernel has not. Parameter names, order of construction and initial values are PyTorch's.
 #pragma once
 
 #include <torch/torch.h>

@@ -103,6 +103,14 @@ TEST(BatchNorm, MaskedRowsDoNotCount) {
   EXPECT_EQ(ours["num_batches_tracked"].item<int64_t>(), 1);
 }
 
+TEST(BatchNorm, OneRowLeavesFiniteStatistics) {
+  for (const auto& mask : {torch::Tensor(), torch::ones({1, 1, 1}, torch::kBool)}) {
+    BatchNorm norm(3, false);
+    EXPECT_TRUE(norm.Forward(torch::randn({1, 1, 3}), mask).isfinite().all().item<bool>());
+    for (const auto& buffer : norm.buffers()) EXPECT_TRUE(buffer.isfinite().all().item<bool>());
+  }
+}
+
 TEST(Pooling, StatisticsOfRealFrames) {
   const auto x = torch::tensor({{{1.0f}, {3.0f}, {100.0f}}, {{2.0f}, {2.0f}, {5.0f}}});
   const auto lengths = torch::tensor({2, 3}, torch::kInt64);

@@ -122,6 +122,8 @@ class Configuration(BadInputTestCase):
         refused = self.assert_training_refused
         refused(self.data, "loss.type", "model.head: cosine", loss__type="aam_softmax")
         refused(self.data, "model.subsampling", "one of 1, 2, 4", model__subsampling=3)
+        refused(self.data, "model.dim_head", "model.heads", "65536", model__type="conformer", model__heads=1024,
+                model__dim_head=65536)
         refused(self.data, "data.min_crop_frames", "data.crop_frames", data__min_crop_frames=999)
         refused(self.data, "augment.snr_db", "second", augment__snr_db="[9, 3]")
         refused(self.data, "model.embedding_norm", "train.global_batch", ranks=2, train__global_batch=2,
@@ -317,6 +319,9 @@ class Checkpoints(BadInputTestCase):
         other = self.scratch / "other"
         train(self, 1, self.data, other, model__d_model=8, schedule__total_steps=2)
         self.assert_refused(average(best, other / "checkpoints/last", "--out", self.scratch / "a"), "differ", "models")
+        heads = self.scratch / "heads"
+        train(self, 1, self.data, heads, model__heads=4, schedule__total_steps=2)
+        self.assert_refused(average(best, heads / "checkpoints/last", "--out", self.scratch / "a"), "config/model")
         self.assertFalse((self.scratch / "a").exists())
 
     @contextlib.contextmanager

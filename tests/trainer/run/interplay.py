@@ -118,7 +118,7 @@ class Interplay(RunTestCase):
               model__type="conformer", model__depth=1, model__dim=12)
         folders = sorted((run_dir / "checkpoints").glob("step-*"))[-3:]
         average = self.scratch / "average"
-        result = run(2, ["average", *folders, "--out", average])
+        result = run(2, ["average", *folders, "--out", f"{average}/"])
         self.assertEqual(result.code, 0, result)
         self.assertEqual(json.loads(result.out)["step"], 20)
         parts, whole = [load_file(folder / "model.safetensors") for folder in folders], load_file(average / "model.safetensors")

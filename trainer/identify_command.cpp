@@ -55,7 +55,7 @@ class Listener {
 
   // (n_speakers) float64, on the CPU.
   torch::Tensor Probabilities(const torch::Tensor& embedding) const {
-    return torch::softmax(trained_.model->Logits(embedding).to(torch::kCPU, torch::kFloat64), 1).squeeze(0);
+    return torch::softmax(trained_.model->Answers(embedding).to(torch::kCPU, torch::kFloat64), 1).squeeze(0);
   }
 
  private:

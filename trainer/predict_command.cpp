@@ -43,7 +43,7 @@ class Vote {
     return engine::EmbedEach(world, *job.trained.model, device, *loader, options.model.max_frames,
                              [&](const data::Batch& batch, const torch::Tensor& embeddings) {
                                const auto logits =
-                                   job.trained.model->Logits(embeddings).to(torch::kCPU, torch::kFloat64);
+                                   job.trained.model->Answers(embeddings).to(torch::kCPU, torch::kFloat64);
                                const auto probabilities = torch::softmax(logits, 1).index_select(1, places);
                                if (batch_number == sums_.size()) {
                                  sums_.push_back(probabilities);

@@ -175,6 +175,7 @@ absl::Status TrainLoop::Save(bool is_best) {
         {"front_end", data::FrontEndToJson(manifest.front_end)},
         {"config", config::ToJson(config_)},
     };
+    if (!manifest.speeds.empty()) snapshot.state["speeds"] = manifest.speeds;
     if (best_) {
       snapshot.state["best"] = {{"step", best_->step}, {"accuracy", best_->accuracy}, {"loss", best_->loss}};
     }

@@ -13,6 +13,7 @@
 #include "launcher/device.h"
 #include "trainer/engine/snapshot.h"
 #include "trainer/engine/train_loop.h"
+#include "trainer/engine/trained_model.h"
 #include "trainer/model/factory.h"
 #include "trainer/telemetry/log.h"
 #include "trainer/version.h"
@@ -35,6 +36,7 @@ absl::Status TrainLoop::SetUp() {
   torch::manual_seed(static_cast<uint64_t>(config_.run.seed));
   auto model =
       model::MakeModel(config_, manifest.front_end.n_mels, static_cast<int64_t>(manifest.speakers.size()));
+  MarkSpeedCopies(manifest.speakers, manifest.speeds, *model);
   model->to(device_);
 
   communicator_ = launcher::MakeCommunicator(world_, device_);

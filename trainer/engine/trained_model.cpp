@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
+#include "data/speed_copies.h"
 #include "data/status_macros.h"
 #include "trainer/checkpoint/checkpoint_store.h"
 #include "trainer/config/config.h"
@@ -10,6 +11,16 @@
 #include "trainer/model/factory.h"
 
 namespace trainer::engine {
+
+void MarkSpeedCopies(const std::vector<std::string>& speakers, const std::vector<double>& speeds,
+                     model::Classifier& model) {
+  if (speeds.empty()) return;
+  auto copies = torch::zeros({static_cast<int64_t>(speakers.size())}, torch::kBool);
+  for (size_t i = 0; i < speakers.size(); ++i) {
+    copies.data_ptr<bool>()[i] = data::IsSpeedCopy(speakers[i], speeds);
+  }
+  model.SetCopies(std::move(copies));
+}
 
 absl::StatusOr<TrainedModel> LoadTrainedModel(const std::string& folder) {
   ASSIGN_OR_RETURN(const auto snapshot, checkpoint::CheckpointStore::Load(folder, /*with_optimizer=*/false));
@@ -32,6 +43,15 @@ absl::StatusOr<TrainedModel> LoadTrainedModel(const std::string& folder) {
   trained.model =
       model::MakeModel(config, trained.front_end.n_mels, static_cast<int64_t>(trained.speakers.size()));
   RETURN_IF_ERROR(LoadModelTensors(snapshot.model, folder, *trained.model));
+  std::vector<double> speeds;
+  if (state.contains("speeds")) {  // absent where there are none
+    if (!state["speeds"].is_array()) return lacks("speeds is not a list");
+    for (const auto& speed : state["speeds"]) {
+      if (!speed.is_number()) return lacks("a speed is not a number");
+      speeds.push_back(speed.get<double>());
+    }
+  }
+  MarkSpeedCopies(trained.speakers, speeds, *trained.model);
   trained.model->eval();
   trained.step = state.value("step", int64_t{0});
   return trained;

@@ -12,6 +12,10 @@
 
 namespace trainer::engine {
 
+// Tells `model` which of its classes, named `speakers`, are copies at one of `speeds`.
+void MarkSpeedCopies(const std::vector<std::string>& speakers, const std::vector<double>& speeds,
+                     model::Classifier& model);
+
 struct TrainedModel {
   std::shared_ptr<model::Classifier> model;  // on the CPU, in evaluation mode
   std::vector<std::string> speakers;         // the name of each class

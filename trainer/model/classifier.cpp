@@ -1,5 +1,7 @@
 #include "trainer/model/classifier.h"
 
+#include <limits>
+
 #include "trainer/model/masking.h"
 
 namespace trainer::model {
@@ -21,6 +23,12 @@ torch::Tensor Classifier::Embed(const torch::Tensor& mels, const torch::Tensor& 
                           ? Encode(mels, lengths)
                           : Encode(Normalise(mels, lengths, normalize_ == "mean_variance"), lengths);
   return head_->Embed(frames.x, frames.lengths);
+}
+
+torch::Tensor Classifier::Answers(const torch::Tensor& embedding) {
+  const auto logits = Logits(embedding);
+  if (!copies_.defined()) return logits;
+  return logits.masked_fill(copies_.to(logits.device()), -std::numeric_limits<float>::infinity());
 }
 
 void Classifier::Synchronise(AllReduce all_reduce) {

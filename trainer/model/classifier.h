@@ -33,6 +33,14 @@ class Classifier : public torch::nn::Module {
 
   torch::Tensor Embed(const torch::Tensor& mels, const torch::Tensor& lengths);
   torch::Tensor Logits(const torch::Tensor& embedding) { return head_->Logits(embedding); }
+  // The logits as answers: those of copies are -inf.
+  torch::Tensor Answers(const torch::Tensor& embedding);
+
+  // Classes that exist for training alone, such as copies of speakers at other speeds: (n_speakers) bool;
+  // undefined, the default: none.
+  void SetCopies(torch::Tensor copies) { copies_ = std::move(copies); }
+  const torch::Tensor& copies() const { return copies_; }
+
   torch::Tensor Forward(const torch::Tensor& mels, const torch::Tensor& lengths) {
     return Logits(Embed(mels, lengths));
   }
@@ -57,6 +65,7 @@ class Classifier : public torch::nn::Module {
  private:
   std::string normalize_;
   std::unique_ptr<Head> head_;
+  torch::Tensor copies_;
 };
 
 }  // namespace trainer::model

@@ -3,6 +3,7 @@
 import csv
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree
@@ -12,7 +13,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from dataset_files import DatasetFiles
-from run_trainer import main, mels, synthesise, train, trainer
+from run_trainer import main, mels, run, synthesise, train, trainer
 from tool_case import BAD_INPUT, SPEAKERS, ToolTestCase, hw4_folder, sing
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
@@ -249,6 +250,27 @@ class Answers(ToolTestCase):
     def identify(self, *arguments, checkpoint=None):
         return subprocess.run([trainer(), "identify", "--checkpoint", checkpoint or self.checkpoint, "--device", "cpu",
                                "--threads", "1", *map(str, arguments)], capture_output=True, text=True, timeout=60)
+
+    def test_speed_copies_are_no_answers(self):
+        data, run_dir = self.scratch / "shards", self.scratch / "run"
+        extracted = mels("extract", self.audio, data, "--split", "train:valid:test=50:25:25", "--speed", "0.9,1.1")
+        self.assertEqual(extracted.returncode, 0, extracted.stderr)
+        # Hardly trained: among all classes two answers in three would be copies.
+        train(self, 1, data, run_dir, schedule__total_steps=2)
+        checkpoint = run_dir / "checkpoints" / "last"
+        self.assertEqual(len(json.loads((checkpoint / "state.json").read_text())["speakers"]), 3 * len(SPEAKERS))
+        answers = self.scratch / "answers.csv"
+        self.ok(1, "predict", "--csv", answers, "--split", "test", checkpoint=checkpoint, data=data)
+        with answers.open(newline="") as file:
+            self.assertLessEqual({row["Category"] for row in csv.DictReader(file)}, set(SPEAKERS))
+        table = self.scratch / "table"
+        for split in ("test", "train"):  # the latter holds the copies themselves
+            figures = json.loads(self.ok(2, "evaluate", "--split", split, "--out", table, checkpoint=checkpoint, data=data))
+            self.assertLess(figures["loss"], 10)
+            shutil.rmtree(table)
+        result = run(1, ["identify", "--checkpoint", checkpoint, "--json", self.audio / "anna" / "take 00.wav"])
+        self.assertEqual(result.code, 0, result)
+        self.assertNotIn("@", result.out)
 
     def test_identify(self):
         utterances = [int(u) for u in self.files.split("test")]

@@ -185,6 +185,7 @@ void Augmenter::Gain(RandomStream* random, std::span<float> mels) const {
 }
 
 void Augmenter::Mask(RandomStream* random, std::span<float> mels) const {
+  if (options_.time_masks == 0 && options_.frequency_masks == 0) return;
   const size_t frames = mels.size() / n_mels_;
   const auto fill = static_cast<float>(Sum(mels, n_mels_) / static_cast<double>(mels.size()));
   size_t budget = frames / 2;

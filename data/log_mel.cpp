@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "data/mel_scale.h"
 
 namespace data {
 namespace {
@@ -16,8 +17,6 @@ constexpr int64_t kBins = kMelFftSize / 2 + 1;
 // Frames transformed at once: large enough for the FFT library to batch, small enough that the windowed
 // frames (800 KB) stay in a core's own cache.
 constexpr int64_t kChunkFrames = 512;
-
-double HzToMel(double hz) { return 2595.0 * std::log10(1.0 + hz / 700.0); }
 
 // (kBins, n_mels). In single precision from the first step, as the reference does it: where a strong tone
 // meets the foot of a triangle, the rounding of the foot decides the fourth digit of the result.

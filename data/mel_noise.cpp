@@ -5,11 +5,10 @@
 #include <cmath>
 #include <cstddef>
 
+#include "data/mel_scale.h"
+
 namespace data {
 namespace {
-
-double HzToMel(double hz) { return 2595.0 * std::log10(1.0 + hz / 700.0); }
-double MelToHz(double mel) { return 700.0 * (std::pow(10.0, mel / 2595.0) - 1.0); }
 
 // Of the powers of two bins `distance` apart, under Hann's window.
 double BinCorrelation(size_t distance) {

@@ -31,6 +31,11 @@ enum class Purpose : uint32_t {
   kFirstFree = 64
 };
 
+// The purpose number `n` of those for code outside this folder.
+constexpr Purpose FreePurpose(uint32_t n) {
+  return static_cast<Purpose>(static_cast<uint32_t>(Purpose::kFirstFree) + n);
+}
+
 // A stream of random numbers that is a function of (seed, purpose, epoch, item) alone, whoever draws from it
 // and in whatever order the items come. Cheap to make. One thread at a time.
 class RandomStream {

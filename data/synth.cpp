@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "absl/strings/str_format.h"
+#include "data/mel_scale.h"
 #include "data/random.h"
 
 namespace data {
@@ -87,13 +88,12 @@ struct Bands {
 };
 
 Bands MakeBands(int n_mels) {
-  const auto mel = [](double hz) { return 2595.0 * std::log10(1.0 + hz / 700.0); };
-  const auto hz = [](double m) { return 700.0 * (std::pow(10.0, m / 2595.0) - 1.0); };
-  const double low = mel(50), step = (mel(8000) - low) / (n_mels + 1);
+  const double low = HzToMel(50), step = (HzToMel(8000) - low) / (n_mels + 1);
   Bands bands;
   for (int m = 0; m < n_mels; ++m) {
-    bands.hz.push_back(static_cast<float>(hz(low + (m + 1) * step)));
-    bands.spacing_hz.push_back(static_cast<float>(hz(low + (m + 1.5) * step) - hz(low + (m + 0.5) * step)));
+    bands.hz.push_back(static_cast<float>(MelToHz(low + (m + 1) * step)));
+    bands.spacing_hz.push_back(
+        static_cast<float>(MelToHz(low + (m + 1.5) * step) - MelToHz(low + (m + 0.5) * step)));
   }
   return bands;
 }

@@ -1,5 +1,5 @@
 // trainer average: one checkpoint out of several.
-#include <cstdio>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "data/status_macros.h"
@@ -7,30 +7,29 @@
 #include "trainer/checkpoint/checkpoint_store.h"
 #include "trainer/commands.h"
 #include "trainer/engine/average.h"
+#include "trainer/output.h"
 
 namespace trainer {
 namespace {
 
-struct AverageArguments {
+struct Arguments {
   std::vector<std::string> checkpoints;
   std::string out;
 };
 
-absl::Status Average(const AverageArguments& arguments) {
+absl::Status Average(const Arguments& arguments) {
   ASSIGN_OR_RETURN(auto snapshot, engine::AverageCheckpoints(arguments.checkpoints));
   const auto step = snapshot.state.value("step", int64_t{0});
   snapshot.state.erase("step");
   RETURN_IF_ERROR(checkpoint::CheckpointStore::SaveAlone(arguments.out, step, snapshot));
-  const nlohmann::ordered_json line = {
-      {"checkpoint", arguments.out}, {"averaged", arguments.checkpoints.size()}, {"step", step}};
-  std::printf("%s\n", line.dump().c_str());
+  PrintJsonLine({{"checkpoint", arguments.out}, {"averaged", arguments.checkpoints.size()}, {"step", step}});
   return absl::OkStatus();
 }
 
 }  // namespace
 
 Command AddAverage(CLI::App& app) {
-  auto arguments = std::make_shared<AverageArguments>();
+  const auto arguments = std::make_shared<Arguments>();
   auto* options = app.add_subcommand("average", "a checkpoint whose weights are the mean of several ones'");
   options->add_option("checkpoints", arguments->checkpoints, "checkpoint folders of one run")->required();
   options->add_option("--out", arguments->out, "the checkpoint folder to make")->required();

@@ -6,7 +6,6 @@
 #include "data/files.h"
 #include "data/status_macros.h"
 #include "launcher/control.h"
-#include "launcher/device.h"
 #include "trainer/commands.h"
 #include "trainer/engine/embedding_pass.h"
 #include "trainer/output.h"
@@ -60,16 +59,12 @@ absl::Status WriteFiles(const engine::Embeddings& embeddings, const Prepared& pr
 
 absl::Status Run(const Arguments& arguments, const launcher::World& world, int* exit_code) {
   const auto& options = arguments.split;
-  ASSIGN_OR_RETURN(const auto device,
-                   launcher::BindDevice(world, {options.model.device, options.model.threads}));
+  ASSIGN_OR_RETURN(const auto device, options.model.Bind(world));
   auto prepared = Prepare(arguments, world);
   RETURN_IF_ERROR(launcher::AgreeOn(world, prepared.status()));
   const auto& job = prepared->job;
   if (world.rank == 0) WarnOfFrontEnd(job, options);
-  job.trained.model->to(device);
-  const auto loader = job.MakeLoader(options, world, device);
-  ASSIGN_OR_RETURN(const auto embeddings, engine::EmbedUtterances(world, *job.trained.model, device, *loader,
-                                                                  options.model.max_frames, job.utterances));
+  ASSIGN_OR_RETURN(const auto embeddings, job.Embed(options, world, device));
   const auto written = world.rank == 0 ? WriteFiles(embeddings, *prepared, arguments) : absl::OkStatus();
   RETURN_IF_ERROR(launcher::AgreeOn(world, written));
   if (world.rank == 0) {

@@ -6,7 +6,6 @@
 #include "data/files.h"
 #include "data/status_macros.h"
 #include "launcher/control.h"
-#include "launcher/device.h"
 #include "trainer/commands.h"
 #include "trainer/engine/evaluation.h"
 #include "trainer/output.h"
@@ -89,13 +88,11 @@ absl::Status Report(const std::vector<engine::UtteranceScore>& scores, const Spl
 
 absl::Status Run(const Arguments& arguments, const launcher::World& world, int* exit_code) {
   const auto& options = arguments.split;
-  ASSIGN_OR_RETURN(const auto device,
-                   launcher::BindDevice(world, {options.model.device, options.model.threads}));
+  ASSIGN_OR_RETURN(const auto device, options.model.Bind(world));
   auto job = Prepare(arguments, world);
   RETURN_IF_ERROR(launcher::AgreeOn(world, job.status()));
   if (world.rank == 0) WarnOfFrontEnd(*job, options);
-  job->trained.model->to(device);
-  const auto loader = job->MakeLoader(options, world, device);
+  const auto loader = job->Start(options, world, device);
   ASSIGN_OR_RETURN(const auto scores, engine::ScoreUtterances(world, *job->trained.model, device, *loader,
                                                               options.model.max_frames));
   RETURN_IF_ERROR(

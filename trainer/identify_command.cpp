@@ -9,7 +9,6 @@
 #include "data/audio_sources.h"
 #include "data/extract.h"
 #include "data/status_macros.h"
-#include "launcher/device.h"
 #include "trainer/commands.h"
 #include "trainer/engine/embedding_pass.h"
 #include "trainer/engine/trained_model.h"
@@ -166,8 +165,7 @@ absl::Status Run(const Arguments& arguments, const launcher::World& world, int* 
   if (world.size > 1) {
     return absl::InvalidArgumentError("identify works in one process; start it without mpirun");
   }
-  ASSIGN_OR_RETURN(const auto device,
-                   launcher::BindDevice(world, {arguments.model.device, arguments.model.threads}));
+  ASSIGN_OR_RETURN(const auto device, arguments.model.Bind(world));
   const torch::InferenceMode inference;
   ASSIGN_OR_RETURN(const auto listener, Listener::Make(arguments.model, device));
   if (listener.trained_on_hw4()) {

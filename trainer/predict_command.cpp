@@ -8,7 +8,6 @@
 #include "data/files.h"
 #include "data/status_macros.h"
 #include "launcher/control.h"
-#include "launcher/device.h"
 #include "trainer/commands.h"
 #include "trainer/engine/embedding_pass.h"
 #include "trainer/engine/gather.h"
@@ -35,10 +34,9 @@ class Vote {
   // same batches in the same order. Collective.
   absl::Status Add(const launcher::World& world, const SplitJob& job, const SplitOptions& options,
                    torch::Device device) {
-    job.trained.model->to(device);
     // Where each of our speakers stands among this member's classes.
     const auto places = torch::tensor(engine::MatchSpeakers(speakers_, job.trained.speakers));
-    const auto loader = job.MakeLoader(options, world, device);
+    const auto loader = job.Start(options, world, device);
     size_t batch_number = 0;
     return engine::EmbedEach(world, *job.trained.model, device, *loader, options.model.max_frames,
                              [&](const data::Batch& batch, const torch::Tensor& embeddings) {
@@ -110,8 +108,7 @@ absl::Status WriteAnswers(const std::vector<Vote::Answer>& answers, const SplitJ
 
 absl::Status Run(const Arguments& arguments, const launcher::World& world, int* exit_code) {
   const auto& options = arguments.split;
-  ASSIGN_OR_RETURN(const auto device,
-                   launcher::BindDevice(world, {options.model.device, options.model.threads}));
+  ASSIGN_OR_RETURN(const auto device, options.model.Bind(world));
   const auto prepare = [&]() -> absl::StatusOr<SplitJob> {
     if (world.rank == 0) RETURN_IF_ERROR(CheckOutputFile(arguments.csv, "--csv"));
     return OpenSplitJob(options);

@@ -22,6 +22,10 @@ void ModelOptions::AddTo(CLI::App* command) {
       ->capture_default_str();
 }
 
+absl::StatusOr<torch::Device> ModelOptions::Bind(const launcher::World& world) const {
+  return launcher::BindDevice(world, {device, threads});
+}
+
 void SplitOptions::AddTo(CLI::App* command) {
   model.AddTo(command);
   command->add_option("--data", data, "the data set's folder")->required();
@@ -46,11 +50,19 @@ absl::StatusOr<std::vector<std::string>> SplitJob::Ids() const {
   return ids;
 }
 
-std::unique_ptr<data::EvaluationLoader> SplitJob::MakeLoader(const SplitOptions& options,
-                                                             const launcher::World& world,
-                                                             torch::Device device) const {
+std::unique_ptr<data::EvaluationLoader> SplitJob::Start(const SplitOptions& options,
+                                                        const launcher::World& world,
+                                                        torch::Device device) const {
+  trained.model->to(device);
   return engine::MakeEvaluationLoader(dataset, utterances, class_of_speaker, world, options.frames,
                                       device.is_cuda());
+}
+
+absl::StatusOr<engine::Embeddings> SplitJob::Embed(const SplitOptions& options, const launcher::World& world,
+                                                   torch::Device device) const {
+  const auto loader = Start(options, world, device);
+  return engine::EmbedUtterances(world, *trained.model, device, *loader, options.model.max_frames,
+                                 utterances);
 }
 
 absl::StatusOr<SplitJob> OpenSplitJob(const SplitOptions& options) {

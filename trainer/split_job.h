@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "data/dataset.h"
 #include "data/evaluation_loader.h"
+#include "launcher/device.h"
 #include "launcher/mpi_session.h"
 #include "trainer/engine/embedding_pass.h"
 #include "trainer/engine/trained_model.h"
@@ -24,6 +25,8 @@ struct ModelOptions {
   int threads = 0;
 
   void AddTo(CLI::App* command);
+  // Collective; see launcher::BindDevice.
+  absl::StatusOr<torch::Device> Bind(const launcher::World& world) const;
 };
 
 struct SplitOptions {
@@ -45,10 +48,13 @@ struct SplitJob {
   std::string SpeakerName(int64_t utterance) const;
   absl::StatusOr<std::vector<std::string>> Ids() const;  // of `utterances`
 
-  // This rank's part of `utterances`.
-  std::unique_ptr<data::EvaluationLoader> MakeLoader(const SplitOptions& options,
-                                                     const launcher::World& world,
-                                                     torch::Device device) const;
+  // Moves the model to `device`; the loader gives this rank's part of `utterances` for it.
+  std::unique_ptr<data::EvaluationLoader> Start(const SplitOptions& options, const launcher::World& world,
+                                                torch::Device device) const;
+
+  // The embedding of every utterance, on rank 0; see engine::EmbedUtterances. Collective.
+  absl::StatusOr<engine::Embeddings> Embed(const SplitOptions& options, const launcher::World& world,
+                                           torch::Device device) const;
 };
 
 // Loads the checkpoint and opens the data set. Not collective. Errors, one line each: what either reports, a

@@ -11,7 +11,6 @@
 #include "data/files.h"
 #include "data/status_macros.h"
 #include "launcher/control.h"
-#include "launcher/device.h"
 #include "trainer/commands.h"
 #include "trainer/engine/embedding_pass.h"
 #include "trainer/output.h"
@@ -136,16 +135,12 @@ absl::Status Report(const Prepared& prepared, const engine::Embeddings& embeddin
 
 absl::Status Run(const Arguments& arguments, const launcher::World& world, int* exit_code) {
   const auto& options = arguments.split;
-  ASSIGN_OR_RETURN(const auto device,
-                   launcher::BindDevice(world, {options.model.device, options.model.threads}));
+  ASSIGN_OR_RETURN(const auto device, options.model.Bind(world));
   const auto prepared = Prepare(arguments, world);
   RETURN_IF_ERROR(launcher::AgreeOn(world, prepared.status()));
   const auto& job = prepared->job;
   if (world.rank == 0) WarnOfFrontEnd(job, options);
-  job.trained.model->to(device);
-  const auto loader = job.MakeLoader(options, world, device);
-  ASSIGN_OR_RETURN(const auto embeddings, engine::EmbedUtterances(world, *job.trained.model, device, *loader,
-                                                                  options.model.max_frames, job.utterances));
+  ASSIGN_OR_RETURN(const auto embeddings, job.Embed(options, world, device));
   RETURN_IF_ERROR(launcher::AgreeOn(
       world, world.rank == 0 ? Report(*prepared, embeddings, arguments) : absl::OkStatus()));
   *exit_code = kExitDone;

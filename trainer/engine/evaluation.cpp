@@ -16,11 +16,7 @@ absl::StatusOr<std::vector<UtteranceScore>> ScoreMine(const launcher::World& wor
   std::vector<UtteranceScore> scores;
   const auto score = [&](const data::Batch& batch, const torch::Tensor& embeddings) {
     const auto classes = batch.speakers.to(device).unsqueeze(1);
-    auto logits = model.Answers(embeddings);
-    if (model.copies().defined()) {  // an utterance that is a copy itself competes with all classes
-      const auto is_copy = model.copies().to(device).index_select(0, classes.squeeze(1)).unsqueeze(1);
-      logits = torch::where(is_copy, model.Logits(embeddings), logits);
-    }
+    const auto logits = model.Answers(embeddings, classes.squeeze(1));
     const auto losses = (-at::log_softmax(logits.to(torch::kFloat64), 1).gather(1, classes)).to(torch::kCPU);
     const auto larger = logits.gt(logits.gather(1, classes)).sum(1).to(torch::kCPU);
     const auto predicted = logits.argmax(1).to(torch::kCPU);

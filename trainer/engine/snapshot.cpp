@@ -46,8 +46,23 @@ absl::Status CopyByName(const checkpoint::NamedTensors& tensors, const std::stri
   return absl::OkStatus();
 }
 
-std::unordered_map<std::string, torch::Tensor> OptimizerTargets(TrainStep& step) {
-  std::unordered_map<std::string, torch::Tensor> targets;
+using Targets = std::unordered_map<std::string, torch::Tensor>;
+
+// The model's parameters and buffers whose names begin with `prefix`, by the rest of their names.
+Targets ModelTargets(torch::nn::Module& model, const std::string& prefix = "") {
+  Targets targets;
+  const auto add = [&](const auto& named) {
+    for (const auto& item : named) {
+      if (absl::StartsWith(item.key(), prefix)) targets[item.key().substr(prefix.size())] = item.value();
+    }
+  };
+  add(model.named_parameters());
+  add(model.named_buffers());
+  return targets;
+}
+
+Targets OptimizerTargets(TrainStep& step) {
+  Targets targets;
   for (const auto& slot : step.parameters().slots()) {
     targets["exp_avg." + slot.name] = step.parameters().View(step.optimizer().exp_avg(), slot);
     targets["exp_avg_sq." + slot.name] = step.parameters().View(step.optimizer().exp_avg_sq(), slot);
@@ -87,10 +102,7 @@ checkpoint::Snapshot TakeSnapshot(TrainStep& step) {
 
 absl::Status LoadModelTensors(const checkpoint::NamedTensors& tensors, const std::string& source,
                               torch::nn::Module& model) {
-  std::unordered_map<std::string, torch::Tensor> targets;
-  for (const auto& item : model.named_parameters()) targets[item.key()] = item.value();
-  for (const auto& item : model.named_buffers()) targets[item.key()] = item.value();
-  return CopyByName(tensors, source, std::move(targets));
+  return CopyByName(tensors, source, ModelTargets(model));
 }
 
 absl::Status InitialiseFrom(const checkpoint::NamedTensors& tensors, const std::string& source,
@@ -99,16 +111,7 @@ absl::Status InitialiseFrom(const checkpoint::NamedTensors& tensors, const std::
     return absl::StartsWith(named.first, "layers.");
   });
   if (tensors.empty() || !encoder_alone) return LoadModelTensors(tensors, source, model);
-  const std::string encoder = "encoder.";
-  std::unordered_map<std::string, torch::Tensor> targets;
-  const auto add = [&](const auto& named) {
-    for (const auto& item : named) {
-      if (absl::StartsWith(item.key(), encoder)) targets[item.key().substr(encoder.size())] = item.value();
-    }
-  };
-  add(model.named_parameters());
-  add(model.named_buffers());
-  return CopyByName(tensors, source, std::move(targets));
+  return CopyByName(tensors, source, ModelTargets(model, "encoder."));
 }
 
 absl::Status RestoreSnapshot(const checkpoint::Snapshot& snapshot, const std::string& source, int64_t updates,

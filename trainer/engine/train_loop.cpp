@@ -28,14 +28,13 @@ TrainLoop::TrainLoop(config::Config config, launcher::World world, const launche
 
 TrainLoop::~TrainLoop() = default;
 
-absl::Status TrainLoop::FromRankZero(absl::Status status) const { return launcher::AgreeOn(world_, status); }
-
 absl::StatusOr<RunEnd> TrainLoop::Run() {
   RETURN_IF_ERROR(SetUp());
   RETURN_IF_ERROR(Resume());
   auto end = Loop();
   if (end.ok() && steps_done_ > steps_at_start_) {
-    RETURN_IF_ERROR(FromRankZero(WriteSummary(*end == RunEnd::kFinished ? "finished" : "stopped")));
+    RETURN_IF_ERROR(
+        launcher::AgreeOn(world_, WriteSummary(*end == RunEnd::kFinished ? "finished" : "stopped")));
   }
   return end;
 }
@@ -181,7 +180,7 @@ absl::Status TrainLoop::Save(bool is_best) {
     }
     status = store_.Save(steps_done_, snapshot, is_best);
   }
-  RETURN_IF_ERROR(FromRankZero(status));
+  RETURN_IF_ERROR(launcher::AgreeOn(world_, status));
   saved_step_ = steps_done_;
   meter_.excluded_seconds += clock.Seconds();
   return absl::OkStatus();

@@ -57,7 +57,6 @@ class TrainLoop {
   absl::Status Save(bool is_best);
   void Log(const EvaluationFigures* validation);
   absl::Status WriteSummary(const std::string& end);
-  absl::Status FromRankZero(absl::Status status) const;
   bool rank_zero() const { return world_.rank == 0; }
 
   config::Config config_;

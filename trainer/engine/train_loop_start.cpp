@@ -155,7 +155,7 @@ absl::Status TrainLoop::Resume() {
       return absl::OkStatus();
     }();
   }
-  RETURN_IF_ERROR(FromRankZero(status));
+  RETURN_IF_ERROR(launcher::AgreeOn(world_, status));
   shared = nlohmann::json::parse(launcher::BroadcastString(shared.dump(), 0));
 
   communicator_->Broadcast(step_->parameters().values(), 0);
@@ -175,7 +175,7 @@ absl::Status TrainLoop::Resume() {
     }
   }
   steps_at_start_ = steps_done_;
-  return FromRankZero(rank_zero() ? OpenRunFiles() : absl::OkStatus());
+  return launcher::AgreeOn(world_, rank_zero() ? OpenRunFiles() : absl::OkStatus());
 }
 
 absl::Status TrainLoop::OpenRunFiles() {

@@ -9,7 +9,7 @@
 
 namespace trainer::engine {
 namespace {
-constexpr auto kDropout = static_cast<data::Purpose>(static_cast<uint32_t>(data::Purpose::kFirstFree));
+constexpr auto kDropout = data::FreePurpose(0);
 
 // An event that comes when the device's current stream has done all that is queued on it now.
 torch::Event RecordEvent(torch::Device device) {

@@ -25,10 +25,13 @@ torch::Tensor Classifier::Embed(const torch::Tensor& mels, const torch::Tensor& 
   return head_->Embed(frames.x, frames.lengths);
 }
 
-torch::Tensor Classifier::Answers(const torch::Tensor& embedding) {
+torch::Tensor Classifier::Answers(const torch::Tensor& embedding, const torch::Tensor& classes) {
   const auto logits = Logits(embedding);
   if (!copies_.defined()) return logits;
-  return logits.masked_fill(copies_.to(logits.device()), -std::numeric_limits<float>::infinity());
+  auto hidden = copies_.to(logits.device()).unsqueeze(0);  // (1, n_speakers)
+  if (classes.defined())
+    hidden = hidden & hidden.squeeze(0).index_select(0, classes).logical_not().unsqueeze(1);
+  return logits.masked_fill(hidden, -std::numeric_limits<float>::infinity());
 }
 
 void Classifier::Synchronise(AllReduce all_reduce) {

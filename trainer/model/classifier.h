@@ -33,13 +33,13 @@ class Classifier : public torch::nn::Module {
 
   torch::Tensor Embed(const torch::Tensor& mels, const torch::Tensor& lengths);
   torch::Tensor Logits(const torch::Tensor& embedding) { return head_->Logits(embedding); }
-  // The logits as answers: those of copies are -inf.
-  torch::Tensor Answers(const torch::Tensor& embedding);
+  // The logits as answers: those of copies are -inf, but in rows whose right class, in `classes` (B) int64,
+  // is a copy itself.
+  torch::Tensor Answers(const torch::Tensor& embedding, const torch::Tensor& classes = {});
 
   // Classes that exist for training alone, such as copies of speakers at other speeds: (n_speakers) bool;
   // undefined, the default: none.
   void SetCopies(torch::Tensor copies) { copies_ = std::move(copies); }
-  const torch::Tensor& copies() const { return copies_; }
 
   torch::Tensor Forward(const torch::Tensor& mels, const torch::Tensor& lengths) {
     return Logits(Embed(mels, lengths));

@@ -17,10 +17,6 @@ torch::nn::LayerNorm MakeLayerNorm(int64_t width) {
   return torch::nn::LayerNorm(torch::nn::LayerNormOptions({width}));
 }
 
-torch::Tensor Apply(const torch::nn::Linear& layer, const torch::Tensor& x) {
-  return Linear(x, layer->weight, layer->bias);
-}
-
 // A convolution over one frame is a linear layer.
 torch::Tensor Pointwise(const torch::nn::Conv1d& convolution, const torch::Tensor& x) {
   return Linear(x, convolution->weight.squeeze(2), convolution->bias);
@@ -89,8 +85,8 @@ torch::Tensor ConformerBlock::DropBranch(const torch::Tensor& x) const {
 }
 
 torch::Tensor ConformerBlock::Feed(FeedForward& part, const torch::Tensor& x) {
-  const auto hidden = Drop(at::silu(Apply(part.wide, part.norm(x))), options_.ff_dropout);
-  return 0.5 * Drop(Apply(part.narrow, hidden), options_.ff_dropout);
+  const auto hidden = Drop(at::silu(Linear(part.norm(x), part.wide)), options_.ff_dropout);
+  return 0.5 * Drop(Linear(hidden, part.narrow), options_.ff_dropout);
 }
 
 torch::Tensor ConformerBlock::Attend(const torch::Tensor& x, const torch::Tensor& mask) {
@@ -99,11 +95,11 @@ torch::Tensor ConformerBlock::Attend(const torch::Tensor& x, const torch::Tensor
     return t.view({batch, frames, -1, options_.dim_head}).transpose(1, 2);
   };
   const auto y = attn_norm_(x);
-  const auto kv = Apply(to_kv_, y).view({batch, frames, 2, -1}).unbind(2);
+  const auto kv = Linear(y, to_kv_).view({batch, frames, 2, -1}).unbind(2);
   const auto attended =
-      RelativeAttention(split(Apply(to_q_, y)), split(kv[0]), split(kv[1]), rel_pos_emb_->weight, mask);
+      RelativeAttention(split(Linear(y, to_q_)), split(kv[0]), split(kv[1]), rel_pos_emb_->weight, mask);
   const auto merged = attended.transpose(1, 2).reshape({batch, frames, options_.heads * options_.dim_head});
-  return Drop(Apply(to_out_, merged), options_.attn_dropout);
+  return Drop(Linear(merged, to_out_), options_.attn_dropout);
 }
 
 torch::Tensor ConformerBlock::Convolve(const torch::Tensor& x, const torch::Tensor& mask) {

@@ -38,7 +38,7 @@ ConformerClassifier::ConformerClassifier(const ConformerClassifierOptions& optio
 Frames ConformerClassifier::Encode(const torch::Tensor& mels, const torch::Tensor& given_lengths) {
   auto lengths = options_.ignore_lengths ? torch::Tensor() : given_lengths;
   torch::Tensor x = mels;
-  if (prenet_) x = Linear(x, prenet_->weight, prenet_->bias);
+  if (prenet_) x = Linear(x, prenet_);
   for (auto& convolution : subsampling_) {
     // Frames after the end must be what the convolution pads with.
     x = at::silu(convolution(WithoutPadding(x, lengths).transpose(1, 2))).transpose(1, 2);

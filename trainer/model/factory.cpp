@@ -21,7 +21,28 @@ HeadOptions MakeHeadOptions(const config::Config& config, int64_t width, int64_t
           .sub_centres = config.loss.sub_centres};
 }
 
+bool IsReference(const config::Config::Model& model) { return model.compat == "reference"; }
+
 }  // namespace
+
+ConformerOptions MakeConformerOptions(const config::Config::Model& model) {
+  // The package drops its dropouts.
+  const auto dropout = [&](double probability) { return IsReference(model) ? 0 : probability; };
+  return {.block = {.dim = model.dim,
+                    .dim_head = model.dim_head,
+                    .heads = model.heads,
+                    .ff_mult = model.ff_mult,
+                    .conv_expansion_factor = model.conv_expansion_factor,
+                    .conv_kernel_size = model.conv_kernel_size,
+                    .max_distance = model.max_distance,
+                    .attn_dropout = dropout(model.attn_dropout),
+                    .ff_dropout = dropout(model.ff_dropout),
+                    .conv_dropout = dropout(model.conv_dropout),
+                    .causal = model.causal,
+                    .conv_norm = model.conv_norm},
+          .depth = model.depth,
+          .stochastic_depth = model.stochastic_depth};
+}
 
 std::shared_ptr<Classifier> MakeModel(const config::Config& config, int64_t n_mels, int64_t n_speakers) {
   const auto& model = config.model;
@@ -39,27 +60,13 @@ std::shared_ptr<Classifier> MakeModel(const config::Config& config, int64_t n_me
     });
   }
   if (model.type == "conformer") {
-    const bool reference = model.compat == "reference";
     return std::make_shared<ConformerClassifier>(ConformerClassifierOptions{
         .n_mels = n_mels,
         .normalize = config.data.normalize,
         .subsampling = model.subsampling,
         .mfa = model.mfa,
-        .ignore_lengths = reference,
-        .conformer = {.block = {.dim = model.dim,
-                                .dim_head = model.dim_head,
-                                .heads = model.heads,
-                                .ff_mult = model.ff_mult,
-                                .conv_expansion_factor = model.conv_expansion_factor,
-                                .conv_kernel_size = model.conv_kernel_size,
-                                .max_distance = model.max_distance,
-                                .attn_dropout = reference ? 0 : model.attn_dropout,
-                                .ff_dropout = reference ? 0 : model.ff_dropout,
-                                .conv_dropout = reference ? 0 : model.conv_dropout,
-                                .causal = model.causal,
-                                .conv_norm = model.conv_norm},
-                      .depth = model.depth,
-                      .stochastic_depth = model.stochastic_depth},
+        .ignore_lengths = IsReference(model),
+        .conformer = MakeConformerOptions(model),
         .head = MakeHeadOptions(config, model.mfa ? model.dim * model.depth : model.dim, n_speakers),
     });
   }

@@ -14,4 +14,9 @@ namespace trainer::model {
 // go to oneDNN.
 torch::Tensor Linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias);
 
+// The same with a layer's weight and bias.
+inline torch::Tensor Linear(const torch::Tensor& x, const torch::nn::Linear& layer) {
+  return Linear(x, layer->weight, layer->bias);
+}
+
 }  // namespace trainer::model

@@ -27,7 +27,7 @@ Pooling::Pooling(const std::string& type, int64_t width)
 torch::Tensor Pooling::Forward(const torch::Tensor& frames, const torch::Tensor& lengths) {
   torch::Tensor weights;  // (B, T, 1)
   if (attentive_) {
-    auto scores = score_(at::tanh(Linear(frames, projection_->weight, projection_->bias)));
+    auto scores = score_(at::tanh(Linear(frames, projection_)));
     if (lengths.defined()) {
       const auto padding = FrameMask(lengths, frames.size(1)).logical_not().unsqueeze(2);
       scores = scores.masked_fill(padding, -std::numeric_limits<float>::infinity());

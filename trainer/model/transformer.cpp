@@ -44,7 +44,7 @@ Transformer::Transformer(const TransformerOptions& options)
 Frames Transformer::Encode(const torch::Tensor& mels, const torch::Tensor& lengths) {
   torch::Tensor key_mask;
   if (lengths.defined()) key_mask = FrameMask(lengths, mels.size(1)).unsqueeze(1).unsqueeze(1);
-  auto x = Linear(mels, prenet_->weight, prenet_->bias);
+  auto x = Linear(mels, prenet_);
   for (const auto& layer : layers_) x = layer->Forward(x, key_mask);
   return {x, lengths};
 }

@@ -37,7 +37,7 @@ torch::Tensor SelfAttention::Forward(const torch::Tensor& x, const torch::Tensor
   } else {
     attended = at::scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], mask, is_training() ? dropout_ : 0.0);
   }
-  return Linear(attended.transpose(1, 2).reshape({batch, frames, width}), out_proj_->weight, out_proj_->bias);
+  return Linear(attended.transpose(1, 2).reshape({batch, frames, width}), out_proj_);
 }
 
 TransformerEncoderLayer::TransformerEncoderLayer(const TransformerEncoderLayerOptions& options)
@@ -58,9 +58,9 @@ TransformerEncoderLayer::TransformerEncoderLayer(const TransformerEncoderLayerOp
 torch::Tensor TransformerEncoderLayer::Forward(const torch::Tensor& x, const torch::Tensor& key_mask) {
   const auto drop = [this](const torch::Tensor& t) { return is_training() ? Dropout(t, dropout_) : t; };
   const auto attended = norm1_(x + drop(self_attn_->Forward(x, key_mask)));
-  const auto hidden = Linear(attended, linear1_->weight, linear1_->bias);
+  const auto hidden = Linear(attended, linear1_);
   const auto activated = gelu_ ? at::gelu(hidden) : at::relu(hidden);
-  return norm2_(attended + drop(Linear(drop(activated), linear2_->weight, linear2_->bias)));
+  return norm2_(attended + drop(Linear(drop(activated), linear2_)));
 }
 
 }  // namespace trainer::model

@@ -16,8 +16,8 @@
 namespace trainer::scoring {
 namespace {
 
-constexpr auto kTargets = static_cast<data::Purpose>(static_cast<uint32_t>(data::Purpose::kFirstFree) + 32);
-constexpr auto kOthers = static_cast<data::Purpose>(static_cast<uint32_t>(data::Purpose::kFirstFree) + 33);
+constexpr auto kTargets = data::FreePurpose(32);
+constexpr auto kOthers = data::FreePurpose(33);
 
 // What is shown of a user's text in a message: one line, not too long.
 std::string Shown(absl::string_view text) {

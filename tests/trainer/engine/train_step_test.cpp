@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/trainer/engine/train_step_runs.h"
+#include "tests/trainer/max_difference.h"
 
 namespace trainer::engine {
 namespace {
@@ -26,10 +27,6 @@ TEST(TrainStep, ManyRanksDoWhatOneDoes) {
     EXPECT_EQ(together.figures[i].correct, single.figures[i].correct);
     EXPECT_FALSE(together.figures[i].stop || together.figures[i].failed);
   }
-}
-
-double MaxDifference(const torch::Tensor& a, const torch::Tensor& b) {
-  return (a - b).abs().max().item<double>();
 }
 
 TEST(TrainStep, SynchronisedBatchNormsMakeManyRanksOne) {

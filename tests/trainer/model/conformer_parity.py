@@ -21,6 +21,7 @@ GOLDEN = sys.argv.pop(3) if len(sys.argv) > 3 else ""
 DUMP_MODEL = sys.argv.pop(2)
 DUMP_CONFORMER = sys.argv.pop(1)
 
+REFERENCE = "model.compat=reference"
 CONFIGS = {
     "odd kernel": dict(dim=80, depth=2, dim_head=40, heads=2),
     "even kernel": dict(dim=32, depth=2, dim_head=8, heads=4, conv_kernel_size=20),
@@ -75,7 +76,7 @@ class Parity(unittest.TestCase):
                     package = Conformer(**cfg)
                     initial = {key: value.clone() for key, value in package.state_dict().items()}
                     x = torch.randn(3, frames, cfg["dim"])
-                    ours = run(DUMP_CONFORMER, 11, {"x": x}, [], *keys_of(cfg))
+                    ours = run(DUMP_CONFORMER, 11, {"x": x}, [], *keys_of(cfg), REFERENCE)
                     self.assertEqual({key[2:] for key in ours if key.startswith("w.")}, set(initial))
                     self.assertEqual([key[2:] for key in ours if key.startswith("g.")],
                                      [key for key, _ in package.named_parameters()])
@@ -87,7 +88,7 @@ class Parity(unittest.TestCase):
                         if "running" in key:
                             value.add_(torch.rand_like(value))
                     weights = {"w." + key: value.clone() for key, value in package.state_dict().items()}
-                    ours = run(DUMP_CONFORMER, 0, weights | {"x": x}, [], *keys_of(cfg))
+                    ours = run(DUMP_CONFORMER, 0, weights | {"x": x}, [], *keys_of(cfg), REFERENCE)
                     package.eval()
                     with torch.no_grad():
                         y_eval = package(x)
@@ -111,7 +112,7 @@ class Parity(unittest.TestCase):
                     cfg = json.loads(opened.metadata()["cfg"])
                 golden = load_file(path)
                 inputs = {key: value for key, value in golden.items() if key == "x" or key.startswith("w.")}
-                ours = run(DUMP_CONFORMER, 0, inputs, [], *keys_of(cfg))
+                ours = run(DUMP_CONFORMER, 0, inputs, [], *keys_of(cfg), REFERENCE)
                 part = lambda prefix: {k[len(prefix):]: v for k, v in golden.items() if k.startswith(prefix)}
                 self.check_results(ours, golden["y_eval"], golden["y_train"], golden["grad_x"], part("g."),
                                    part("after_train."))
@@ -124,7 +125,7 @@ class Parity(unittest.TestCase):
         mels, speakers = torch.randn(4, 50, 40), torch.tensor([1, 2, 29, 0])
         inputs = {"mels": mels, "speakers": speakers, "lengths": torch.tensor([50, 20, 3, 49])}
         keys = ["model.type=conformer", "model.head=linear", *keys_of(cfg)]
-        ours = run(DUMP_MODEL, 9, inputs, ["40", "30"], "model.compat=reference", *keys)
+        ours = run(DUMP_MODEL, 9, inputs, ["40", "30"], REFERENCE, *keys)
         for prefix, module in (("prenet.", prenet), ("encoder.", package), ("pred_layer.", head)):
             for name, value in module.named_parameters():
                 self.assertTrue(torch.equal(ours["w." + prefix + name], value), prefix + name)

@@ -8,14 +8,11 @@
 #include <limits>
 #include <string>
 
+#include "tests/trainer/max_difference.h"
 #include "trainer/model/relative_attention.h"
 
 namespace trainer::model {
 namespace {
-
-double MaxDifference(const torch::Tensor& a, const torch::Tensor& b) {
-  return (a - b).abs().max().item<double>();
-}
 
 // The formula as it is written, with the (T, T, dh) table.
 torch::Tensor NaiveAttention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,

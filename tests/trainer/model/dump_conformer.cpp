@@ -12,37 +12,12 @@
 #include <string>
 #include <vector>
 
+#include "tests/trainer/model/or_die.h"
 #include "trainer/checkpoint/safetensors.h"
 #include "trainer/config/config.h"
-#include "trainer/model/conformer.h"
+#include "trainer/model/factory.h"
 
-namespace {
-
-template <typename T>
-T OrDie(absl::StatusOr<T> result) {
-  if (result.ok()) return *std::move(result);
-  std::fprintf(stderr, "dump_conformer: %s\n", std::string(result.status().message()).c_str());
-  std::exit(2);
-}
-
-trainer::model::ConformerOptions OptionsOf(const trainer::config::Config::Model& model) {
-  return {.block = {.dim = model.dim,
-                    .dim_head = model.dim_head,
-                    .heads = model.heads,
-                    .ff_mult = model.ff_mult,
-                    .conv_expansion_factor = model.conv_expansion_factor,
-                    .conv_kernel_size = model.conv_kernel_size,
-                    .max_distance = model.max_distance,
-                    .attn_dropout = 0,
-                    .ff_dropout = 0,
-                    .conv_dropout = 0,
-                    .causal = model.causal,
-                    .conv_norm = model.conv_norm},
-          .depth = model.depth,
-          .stochastic_depth = 0};
-}
-
-}  // namespace
+using trainer::OrDie;
 
 int main(int argc, char** argv) {
   if (argc < 4) {
@@ -52,7 +27,7 @@ int main(int argc, char** argv) {
   const auto config = OrDie(trainer::config::ParseConfig("{}", "dump_conformer.yaml",
                                                          std::vector<std::string>(argv + 4, argv + argc)));
   torch::manual_seed(static_cast<uint64_t>(std::atoll(argv[1])));
-  trainer::model::Conformer conformer(OptionsOf(config.model));
+  trainer::model::Conformer conformer(trainer::model::MakeConformerOptions(config.model));
 
   torch::OrderedDict<std::string, torch::Tensor> state;
   for (const auto& item : conformer.named_parameters()) state.insert(item.key(), item.value());

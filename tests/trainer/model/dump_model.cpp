@@ -11,20 +11,12 @@
 #include <string>
 #include <vector>
 
+#include "tests/trainer/model/or_die.h"
 #include "trainer/checkpoint/safetensors.h"
 #include "trainer/config/config.h"
 #include "trainer/model/factory.h"
 
-namespace {
-
-template <typename T>
-T OrDie(absl::StatusOr<T> result) {
-  if (result.ok()) return *std::move(result);
-  std::fprintf(stderr, "dump_model: %s\n", std::string(result.status().message()).c_str());
-  std::exit(2);
-}
-
-}  // namespace
+using trainer::OrDie;
 
 int main(int argc, char** argv) {
   if (argc < 6) {

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include "tests/trainer/max_difference.h"
 #include "trainer/model/dropout.h"
 #include "trainer/model/linear.h"
 #include "trainer/model/masking.h"
@@ -9,10 +10,6 @@
 
 namespace trainer::model {
 namespace {
-
-double MaxDifference(const torch::Tensor& a, const torch::Tensor& b) {
-  return (a - b).abs().max().item<double>();
-}
 
 TEST(Linear, IsPyTorchsWithItsGradients) {
   torch::manual_seed(1);

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include "tests/trainer/max_difference.h"
 #include "trainer/model/factory.h"
 #include "trainer/model/masking.h"
 
@@ -37,10 +38,6 @@ Config Boss(int64_t subsampling, const std::string& pooling) {
   config.model.head = "cosine";
   config.loss.sub_centres = 2;
   return config;
-}
-
-double MaxDifference(const torch::Tensor& a, const torch::Tensor& b) {
-  return (a - b).abs().max().item<double>();
 }
 
 TEST(Masking, MeanOverTimeIgnoresPadding) {

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "launcher/mpi_session.h"
+#include "launcher/signal_thread.h"
 #include "trainer/commands.h"
 #include "trainer/config/config.h"
 #include "trainer/version.h"
@@ -26,6 +27,7 @@ bool SpeaksBeforeMpi() {
 
 int RunOnAllRanks(int argc, char** argv, const CommandRun& command) {
   try {
+    launcher::ReceiveSignalsOnOneThread();
     launcher::MpiSession session(&argc, &argv);
     try {
       const auto world = launcher::World::FromMpi();

@@ -5,7 +5,10 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scripts/setup.sh
+source scripts/packages.sh
 source scripts/mpi_env.sh
+mapfile -t packages < <(listed_packages scripts/test_packages.txt)
+install_packages build/setup/apt-test.log "${packages[@]}"
 echo "Building the tests"
 cmake --build --preset release
 cd build

@@ -217,7 +217,11 @@ std::vector<std::string> Warnings(const Config& config) {
 
 nlohmann::json ToJson(const Config& config) {
   nlohmann::json json = nlohmann::json::object();
-  for (const Field& field : Fields()) json[field.section()][field.name()] = field.get(config);
+  for (const Field& field : Fields()) {
+    auto* at = &json;
+    for (const auto word : absl::StrSplit(field.key, '.')) at = &(*at)[std::string(word)];
+    *at = field.get(config);
+  }
   return json;
 }
 

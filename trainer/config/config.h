@@ -137,6 +137,21 @@ struct Config {
     bool operator==(const Checkpoint&) const = default;
   } checkpoint;
 
+  struct Metrics {
+    bool tensorboard = true;
+    std::string progress = "auto";  // auto | always | never
+    double peak_tflops = 0;         // 0 = known by the device's name, or not at all
+    struct Prometheus {
+      std::string address = "127.0.0.1:9400";  // "" = none
+      std::string auth_file;
+      std::string pushgateway;
+      double push_seconds = 15;
+      std::string textfile;
+      bool operator==(const Prometheus&) const = default;
+    } prometheus;
+    bool operator==(const Metrics&) const = default;
+  } metrics;
+
   bool operator==(const Config&) const = default;
 };
 

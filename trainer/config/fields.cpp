@@ -2,7 +2,11 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
+#include <type_traits>
 #include <utility>
+
+#include "absl/strings/match.h"
 
 namespace trainer::config {
 namespace {
@@ -12,16 +16,34 @@ constexpr bool kIsList = false;
 template <typename T, size_t n>
 constexpr bool kIsList<std::array<T, n>> = true;
 
-template <typename Section, typename T>
-Field Row(const char* key, Section Config::*section, T Section::*member, Rule rule, const char* doc) {
+// `member` leads from a Config to the key's value: a const reference in, a const reference out.
+template <typename Member>
+Field Row(const char* key, Member member, Rule rule, const char* doc) {
+  using T = std::remove_cvref_t<std::invoke_result_t<Member, const Config&>>;
   Field field;
   field.key = key;
   field.doc = doc;
   field.rule = rule;
   field.is_list = kIsList<T>;
-  field.set = [=](const RawValue& raw, Config& config) { return Set(raw, rule, &(config.*section.*member)); };
-  field.get = [=](const Config& config) { return nlohmann::json(config.*section.*member); };
+  field.set = [=](const RawValue& raw, Config& config) {
+    return Set(raw, rule, const_cast<T*>(&member(config)));  // the config is no constant
+  };
+  field.get = [=](const Config& config) { return nlohmann::json(member(config)); };
   return field;
+}
+
+template <typename Section, typename T>
+Field Row(const char* key, Section Config::*section, T Section::*member, Rule rule, const char* doc) {
+  return Row(
+      key, [=](const Config& config) -> const T& { return config.*section.*member; }, std::move(rule), doc);
+}
+
+// A key of metrics.prometheus.
+template <typename T>
+Field Row(const char* key, T Config::Metrics::Prometheus::*member, Rule rule, const char* doc) {
+  return Row(
+      key, [=](const Config& config) -> const T& { return config.metrics.prometheus.*member; },
+      std::move(rule), doc);
 }
 
 Rule Any() { return {}; }
@@ -36,6 +58,7 @@ Rule OneOf(std::vector<std::string> choices) { return {.choices = std::move(choi
 // The upper bounds catch slipped fingers before they become an allocation; no sensible run comes near them.
 std::vector<Field> MakeFields() {
   using C = Config;
+  using P = Config::Metrics::Prometheus;
   return {
       Row("run.dir", &C::run, &C::Run::dir, Any(),
           "Folder for all that the run leaves behind; where empty, runs/ and the configuration file's name."),
@@ -201,6 +224,26 @@ std::vector<Field> MakeFields() {
           "Steps between checkpoints; 0: only at the end, and when stopped."),
       Row("checkpoint.keep", &C::checkpoint, &C::Checkpoint::keep, AtLeast(1),
           "Newest checkpoints to keep, beside the best one."),
+
+      Row("metrics.tensorboard", &C::metrics, &C::Metrics::tensorboard, Any(),
+          "Write event files for TensorBoard to run.dir/tensorboard."),
+      Row("metrics.progress", &C::metrics, &C::Metrics::progress, OneOf({"auto", "always", "never"}),
+          "The line that is redrawn in place. auto: on a terminal."),
+      Row("metrics.peak_tflops", &C::metrics, &C::Metrics::peak_tflops, AtLeast(0),
+          "What one rank's device could do at most, in 1e12 floating-point operations a second, for the "
+          "model "
+          "FLOPs utilisation; 0: as known for the GPU, and none on CPUs."),
+      Row("metrics.prometheus.address", &P::address, Any(),
+          "Where Prometheus may fetch the metrics: host:port, or a port of this machine alone; where empty, "
+          "nowhere. A busy port gives way to the next free one."),
+      Row("metrics.prometheus.auth_file", &P::auth_file, Any(),
+          "File with one line, user:password, that whoever fetches must give; where empty, none."),
+      Row("metrics.prometheus.pushgateway", &P::pushgateway, Any(),
+          "Pushgateway (host:port) that the metrics are pushed to; where empty, none."),
+      Row("metrics.prometheus.push_seconds", &P::push_seconds, From(1, 86400), "Seconds between pushes."),
+      Row("metrics.prometheus.textfile", &P::textfile, Any(),
+          "File (*.prom) for node_exporter's textfile collector, rewritten at every log line; where empty, "
+          "none."),
   };
 }
 
@@ -220,7 +263,7 @@ const Field* FindField(const std::string& key) {
 
 bool IsSection(const std::string& name) {
   return std::any_of(Fields().begin(), Fields().end(),
-                     [&](const Field& field) { return field.section() == name; });
+                     [&](const Field& field) { return absl::StartsWith(field.key, name + "."); });
 }
 
 std::vector<std::string> AllKeys() {

@@ -13,15 +13,15 @@
 namespace trainer::config {
 
 struct Field {
-  std::string key;  // section.name
+  std::string key;  // section.name; a section may lie in another: metrics.prometheus.address
   std::string doc;  // one sentence or two, for --print-config and the README
   Rule rule;
   bool is_list = false;
   std::function<absl::Status(const RawValue&, Config&)> set;
   std::function<nlohmann::json(const Config&)> get;
 
-  std::string section() const { return key.substr(0, key.find('.')); }
-  std::string name() const { return key.substr(key.find('.') + 1); }
+  std::string section() const { return key.substr(0, key.rfind('.')); }
+  std::string name() const { return key.substr(key.rfind('.') + 1); }
 };
 
 // In the order in which they are printed; the keys of a section stand together.

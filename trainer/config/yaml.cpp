@@ -33,7 +33,7 @@ std::optional<RawValue> ToRaw(const YAML::Node& node) {
   return raw;
 }
 
-// Appends the entries of one map. At most two levels deep, since a section holds no sections.
+// Appends the entries of one map. No deeper than the table's sections lie in each other.
 absl::Status Flatten(const YAML::Node& map, const std::string& section, const std::string& name,
                      std::vector<Entry>* entries) {
   for (const auto& item : map) {
@@ -42,7 +42,7 @@ absl::Status Flatten(const YAML::Node& map, const std::string& section, const st
     const std::string& word = item.first.Scalar();
     const std::string key = section.empty() ? word : absl::StrCat(section, ".", word);
     const YAML::Node& value = item.second;
-    if (section.empty() && IsSection(key)) {
+    if (IsSection(key)) {
       if (value.IsNull()) continue;
       if (!value.IsMap()) return Wrong(where, absl::StrCat(key, ": is a section; indent its keys below it"));
       if (absl::Status status = Flatten(value, key, name, entries); !status.ok()) return status;

@@ -112,7 +112,8 @@ TEST(ShippedConfigs, AllLoadPrintReloadAndMentionEveryKey) {
     for (std::string line; std::getline(stream, line);) {
       if (line.empty() || line[0] != ' ') continue;
       EXPECT_THAT(line, HasSubstr("  # "));
-      ++commented;
+      const std::string_view key = std::string_view(line).substr(0, line.find("  #", line.find(':')));
+      commented += key.find_last_not_of(' ') != key.find(':');  // a section within a section is no key
     }
     EXPECT_EQ(commented, KeysToMention(config));
   }

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <filesystem>
@@ -139,10 +140,11 @@ TEST(Config, JsonIsNested) {
 
 TEST(Config, MarkdownTableHasARowForEachKey) {
   const std::string table = MarkdownTable();
-  const nlohmann::json json = ToJson(Config());
-  for (const auto& [section, keys] : json.items()) {
-    for (const auto& [key, value] : keys.items())
-      EXPECT_THAT(table, HasSubstr("| `" + section + "." + key + "` | "));
+  const nlohmann::json json = ToJson(Config()).flatten();
+  for (const auto& [pointer, value] : json.items()) {
+    std::string key = pointer.substr(1, pointer.find_last_not_of("0123456789/"));  // lists: without the index
+    std::replace(key.begin(), key.end(), '/', '.');
+    EXPECT_THAT(table, HasSubstr("| `" + key + "` | "));
   }
   EXPECT_THAT(table, HasSubstr("| `optimizer.lr` | `0.001` | > 0 | AdamW's peak learning rate. |\n"));
 }

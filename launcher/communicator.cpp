@@ -19,7 +19,7 @@ class SingleCommunicator final : public Communicator {
   void WaitAll() override {}
   void Broadcast(torch::Tensor, int) override {}
   absl::Status Health() override { return absl::OkStatus(); }
-  double TakeExposedSeconds() override { return 0; }
+  double TakeReduceSeconds() override { return 0; }
   int64_t TakeReducedBytes() override { return 0; }
   const char* name() const override { return "single"; }
 };

@@ -47,10 +47,10 @@ class Communicator {
   // for every step.
   virtual absl::Status Health() = 0;
 
-  // Seconds that WaitAll() has waited since the last call: communication that computing did not hide. CPU:
-  // wall time. CUDA: time the stream stood still, by events and without synchronising, so that the newest
-  // waits may be counted by a later call; waits captured into a CUDA graph are not counted.
-  virtual double TakeExposedSeconds() = 0;
+  // Seconds in which sums were under way since the last call, whether computing hid them or not; of a sum
+  // that waits for a late rank, the wait too. CPU: wall time. CUDA: by events and without synchronising, so
+  // that the newest sums may be counted by a later call; sums captured into a CUDA graph are not counted.
+  virtual double TakeReduceSeconds() = 0;
 
   // Bytes of the slices given to StartAllReduce() since the last call.
   virtual int64_t TakeReducedBytes() = 0;

@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include <cstdlib>
+#include <limits>
 #include <string_view>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "launcher/core_share.h"
 #include "launcher/gpu_claims.h"
 #ifdef WITH_CUDA
+#include <c10/cuda/CUDACachingAllocator.h>
 #include <cuda_runtime_api.h>
 
 #include "launcher/cuda_check.h"
@@ -82,6 +84,31 @@ absl::StatusOr<c10::Device> BindDevice(const World& world, const DeviceOptions& 
   LAUNCHER_CUDA(cudaSetDevice(claim.index), "Is the GPU in exclusive mode and taken by another process?");
 #endif
   return c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(claim.index));
+}
+
+GpuFacts DescribeGpu([[maybe_unused]] c10::Device device) {
+  GpuFacts facts;
+#ifdef WITH_CUDA
+  if (!device.is_cuda()) return facts;
+  constexpr char kHint[] = "Does nvidia-smi work on this host?";
+  cudaDeviceProp properties;
+  LAUNCHER_CUDA(cudaGetDeviceProperties(&properties, device.index()), kHint);
+  facts.name = properties.name;
+  char bus_id[32] = "";
+  LAUNCHER_CUDA(cudaDeviceGetPCIBusId(bus_id, sizeof bus_id, device.index()), kHint);
+  facts.pci_bus_id = bus_id;
+#endif
+  return facts;
+}
+
+double PeakDeviceMemoryBytes([[maybe_unused]] c10::Device device) {
+#ifdef WITH_CUDA
+  if (device.is_cuda()) {
+    const auto stats = c10::cuda::CUDACachingAllocator::getDeviceStats(device.index());
+    return static_cast<double>(stats.allocated_bytes[0].peak);  // [0]: of pools of all sizes
+  }
+#endif
+  return std::numeric_limits<double>::quiet_NaN();
 }
 
 int CoreShare(const World& world) {

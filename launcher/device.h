@@ -31,6 +31,17 @@ struct DeviceOptions {
 // NCCL_HOSTID of its own. It is slow: ranks then talk through sockets.
 absl::StatusOr<c10::Device> BindDevice(const World& world, const DeviceOptions& options);
 
+struct GpuFacts {
+  std::string name;        // "NVIDIA H100 80GB HBM3"
+  std::string pci_bus_id;  // "0000:65:00.0", by which NVML knows it
+};
+
+// Of a CUDA device; empty strings for the CPU.
+GpuFacts DescribeGpu(c10::Device device);
+
+// The most bytes that tensors have ever held on a CUDA device; not a number for the CPU.
+double PeakDeviceMemoryBytes(c10::Device device);
+
 // The cores that are this rank's: each CPU in its affinity mask counts by the share it has of it (1 over the
 // number of this host's ranks that may run there too), limited by the container's CPU quota over the local
 // ranks; at least 1. So it is right both with and without mpirun's --bind-to. Collective.

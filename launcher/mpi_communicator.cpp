@@ -53,12 +53,15 @@ void MpiCommunicator::Work() {
     lock.unlock();
     std::exception_ptr failure;
     bool done = false;
+    const auto start = std::chrono::steady_clock::now();
     try {
       done = ring_->Run(data, count, leaving_);
     } catch (...) {
       failure = std::current_exception();
     }
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
     lock.lock();
+    reduce_seconds_ += took.count();
     if (failure != nullptr) {
       failure_ = failure;
       finished_.notify_all();
@@ -82,10 +85,8 @@ void MpiCommunicator::StartAllReduce(torch::Tensor slice) {
 }
 
 void MpiCommunicator::WaitAll() {
-  const auto start = std::chrono::steady_clock::now();
   std::unique_lock lock(mutex_);
   finished_.wait(lock, [this] { return slices_.empty() || failure_ != nullptr; });
-  exposed_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (failure_ != nullptr) std::rethrow_exception(failure_);
 }
 
@@ -120,7 +121,10 @@ absl::Status MpiCommunicator::Health() {
   }
 }
 
-double MpiCommunicator::TakeExposedSeconds() { return std::exchange(exposed_seconds_, 0.0); }
+double MpiCommunicator::TakeReduceSeconds() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(reduce_seconds_, 0.0);
+}
 
 int64_t MpiCommunicator::TakeReducedBytes() { return std::exchange(reduced_bytes_, 0); }
 

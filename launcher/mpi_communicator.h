@@ -31,7 +31,7 @@ class MpiCommunicator final : public Communicator {
   void WaitAll() override;
   void Broadcast(torch::Tensor tensor, int root) override;
   absl::Status Health() override;
-  double TakeExposedSeconds() override;
+  double TakeReduceSeconds() override;
   int64_t TakeReducedBytes() override;
   const char* name() const override { return "mpi"; }
 
@@ -42,7 +42,6 @@ class MpiCommunicator final : public Communicator {
   const int exceptions_at_start_;
   MPI_Comm comm_ = MPI_COMM_NULL;
   std::unique_ptr<RingAllReduce> ring_;  // the worker's
-  double exposed_seconds_ = 0;
   int64_t reduced_bytes_ = 0;
 
   std::mutex mutex_;
@@ -50,6 +49,7 @@ class MpiCommunicator final : public Communicator {
   std::condition_variable finished_;  // no slice is left, or the worker failed
   std::deque<torch::Tensor> slices_;  // guarded by mutex_; the front one is being summed
   std::exception_ptr failure_;        // guarded by mutex_; once set the worker is gone
+  double reduce_seconds_ = 0;         // guarded by mutex_
   std::atomic<bool> leaving_{false};  // set under mutex_, read by the worker's waits without it
   std::thread worker_;                // last: uses all of the above
 };

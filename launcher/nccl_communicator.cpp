@@ -18,8 +18,8 @@ namespace {
 constexpr char kCudaHint[] = "See nvidia-smi and the kernel's log for the state of the GPU";
 constexpr char kNcclHint[] = "Set NCCL_DEBUG=INFO to see what NCCL was doing";
 
-// Waits whose time nobody asks for are not stored beyond this many.
-constexpr size_t kMaxUncountedWaits = 256;
+// Sums whose time nobody asks for are not stored beyond this many.
+constexpr size_t kMaxUncountedSums = 4096;
 
 bool Capturing(cudaStream_t stream) {
   cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
@@ -104,10 +104,26 @@ void NcclCommunicator::StartAllReduce(torch::Tensor slice) {
   reduced_bytes_ += static_cast<int64_t>(slice.nbytes());
   if (slice.numel() == 0) return;
   const c10::cuda::CUDAGuard guard(device_);
-  Fork(c10::cuda::getCurrentCUDAStream(device_.index()).stream());
+  const cudaStream_t current = c10::cuda::getCurrentCUDAStream(device_.index()).stream();
+  Fork(current);
+  // What is captured is run later and often: its events would not hold the times of one sum.
+  std::unique_ptr<Span> span;
+  if (!Capturing(current) && sums_.size() < kMaxUncountedSums) {
+    if (spare_.empty()) {
+      span = std::make_unique<Span>();
+    } else {
+      span = std::move(spare_.back());
+      spare_.pop_back();
+    }
+    LAUNCHER_CUDA(cudaEventRecord(span->begin.get(), stream_.get()), kCudaHint);
+  }
   float* data = slice.data_ptr<float>();
   LAUNCHER_NCCL(ncclAllReduce(data, data, slice.numel(), ncclFloat32, ncclSum, comm_, stream_.get()),
                 kNcclHint);
+  if (span != nullptr) {
+    LAUNCHER_CUDA(cudaEventRecord(span->end.get(), stream_.get()), kCudaHint);
+    sums_.push_back(std::move(span));
+  }
   held_.push_back(std::move(slice));
 }
 
@@ -115,23 +131,7 @@ void NcclCommunicator::WaitAll() {
   // Joining a stream that was not forked would be an error inside a capture.
   if (held_.empty()) return;
   const c10::cuda::CUDAGuard guard(device_);
-  const cudaStream_t current = c10::cuda::getCurrentCUDAStream(device_.index()).stream();
-  // What is captured is run later and often: its events would not hold the times of one wait.
-  if (Capturing(current) || waits_.size() >= kMaxUncountedWaits) {
-    Join(current);
-  } else {
-    std::unique_ptr<Wait> wait;
-    if (spare_.empty()) {
-      wait = std::make_unique<Wait>();
-    } else {
-      wait = std::move(spare_.back());
-      spare_.pop_back();
-    }
-    LAUNCHER_CUDA(cudaEventRecord(wait->begin.get(), current), kCudaHint);
-    Join(current);
-    LAUNCHER_CUDA(cudaEventRecord(wait->end.get(), current), kCudaHint);
-    waits_.push_back(std::move(wait));
-  }
+  Join(c10::cuda::getCurrentCUDAStream(device_.index()).stream());
   held_.clear();
 }
 
@@ -159,18 +159,18 @@ absl::Status NcclCommunicator::Health() {
       absl::StrCat("NCCL: ", ncclGetErrorString(state), " (", ncclGetLastError(comm_), "). ", kNcclHint));
 }
 
-double NcclCommunicator::TakeExposedSeconds() {
+double NcclCommunicator::TakeReduceSeconds() {
   double seconds = 0;
-  while (!waits_.empty()) {
-    Wait& wait = *waits_.front();
-    const cudaError_t code = cudaEventQuery(wait.end.get());
+  while (!sums_.empty()) {
+    Span& sum = *sums_.front();
+    const cudaError_t code = cudaEventQuery(sum.end.get());
     if (code == cudaErrorNotReady) break;  // not yet over: the next call counts it
     LAUNCHER_CUDA(code, kCudaHint);
     float milliseconds = 0;
-    LAUNCHER_CUDA(cudaEventElapsedTime(&milliseconds, wait.begin.get(), wait.end.get()), kCudaHint);
+    LAUNCHER_CUDA(cudaEventElapsedTime(&milliseconds, sum.begin.get(), sum.end.get()), kCudaHint);
     seconds += milliseconds * 1e-3;
-    spare_.push_back(std::move(waits_.front()));
-    waits_.pop_front();
+    spare_.push_back(std::move(sums_.front()));
+    sums_.pop_front();
   }
   return seconds;
 }

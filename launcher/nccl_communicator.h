@@ -38,7 +38,7 @@ class NcclCommunicator final : public Communicator {
   void WaitAll() override;
   void Broadcast(torch::Tensor tensor, int root) override;
   absl::Status Health() override;
-  double TakeExposedSeconds() override;
+  double TakeReduceSeconds() override;
   int64_t TakeReducedBytes() override;
   const char* name() const override { return "nccl"; }
 
@@ -67,8 +67,8 @@ class NcclCommunicator final : public Communicator {
    private:
     cudaStream_t stream_ = nullptr;
   };
-  // Stamps of the current stream before and after it waits.
-  struct Wait {
+  // Stamps of the communication stream before and after a sum.
+  struct Span {
     Event begin{cudaEventDefault};
     Event end{cudaEventDefault};
   };
@@ -83,8 +83,8 @@ class NcclCommunicator final : public Communicator {
   Event handover_{cudaEventDisableTiming};
   ncclComm_t comm_ = nullptr;
   std::vector<torch::Tensor> held_;           // slices between StartAllReduce() and WaitAll()
-  std::deque<std::unique_ptr<Wait>> waits_;   // not yet counted, oldest first
-  std::vector<std::unique_ptr<Wait>> spare_;  // to be used again
+  std::deque<std::unique_ptr<Span>> sums_;    // not yet counted, oldest first
+  std::vector<std::unique_ptr<Span>> spare_;  // to be used again
   int64_t reduced_bytes_ = 0;
 };
 

@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "launcher/mpi_session.h"
+#include "trainer/telemetry/log.h"
 
 namespace trainer {
 
@@ -20,6 +21,7 @@ inline constexpr int kExitStopped = 75;  // stopped on request after saving: run
 struct TrainArguments {
   std::string config;                  // a path or a bare name
   std::vector<std::string> overrides;  // key=value
+  telemetry::Verbosity verbosity = telemetry::Verbosity::kNormal;
 };
 
 // Runs a command. Collective; reports its own success, and returns what went wrong, alike on all ranks.

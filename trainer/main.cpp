@@ -76,6 +76,14 @@ int Main(int argc, char** argv) {
   app.add_flag("--print-config", print_config,
                "print the configuration with all values resolved, and do nothing");
 
+  auto* quiet = app.add_flag_callback(
+      "--quiet", [&] { train.verbosity = telemetry::Verbosity::kQuiet; },
+      "say only what is amiss; run.dir/train.log holds the rest");
+  app.add_flag_callback(
+         "--verbose", [&] { train.verbosity = telemetry::Verbosity::kVerbose; },
+         "add a line on where the time goes and which rank is slow to each log line")
+      ->excludes(quiet);
+
   const Command commands[] = {AddEvaluate(app), AddPredict(app),  AddEmbed(app),
                               AddVerify(app),   AddIdentify(app), AddAverage(app)};
 

@@ -20,7 +20,7 @@ absl::StatusOr<config::Config> LoadRunConfig(const TrainArguments& arguments) {
 
 absl::Status Train(const TrainArguments& arguments, const launcher::World& world, int* exit_code) {
   const launcher::StopSignals stop;
-  telemetry::StartLog(world.rank, world.host);
+  telemetry::StartLog({world.rank, world.host, arguments.verbosity});
   const auto config = LoadRunConfig(arguments);
   RETURN_IF_ERROR(launcher::AgreeOn(world, config.status()));
   if (world.rank == 0) {

@@ -32,6 +32,7 @@ absl::StatusOr<RunEnd> TrainLoop::Run() {
   RETURN_IF_ERROR(SetUp());
   RETURN_IF_ERROR(Resume());
   auto end = Loop();
+  if (end.ok()) recorder_->Close();
   if (end.ok() && steps_done_ > steps_at_start_) {
     RETURN_IF_ERROR(
         launcher::AgreeOn(world_, WriteSummary(*end == RunEnd::kFinished ? "finished" : "stopped")));
@@ -49,24 +50,23 @@ absl::StatusOr<RunEnd> TrainLoop::Loop() {
   }
   const auto loader = data_->MakeTrainLoader(steps_done_, device_.is_cuda());
   run_clock_.Restart();
-  meter_.Restart();
+  recorder_->Start();
   while (steps_done_ < total) {
     RETURN_IF_ERROR(RunStep(*loader));
-    const bool last = steps_done_ == total;
-    const auto due = [&](int64_t every) { return last || (every > 0 && steps_done_ % every == 0); };
-    const bool validate = data_->has_validation() && due(config_.train.validate_every);
-    const bool save = due(config_.checkpoint.every);
-    const bool log = due(config_.train.log_every);
+    const bool validate = MustValidate();
+    const bool save = IsDue(config_.checkpoint.every);
+    const bool log = MustLog();
     // Before anything is kept, all figures must be in: a checkpoint never holds the parameters of a diverged
     // step.
     RETURN_IF_ERROR(TakeFigures(/*flush=*/validate || save || log));
-    if (log && !validate) Log(nullptr);
+    recorder_->ShowProgress(steps_done_);
+    if (log && !validate) recorder_->Log(steps_done_, step_->clock(), *communicator_, nullptr);
     if (validate) RETURN_IF_ERROR(Validate());
     if (save || stop_agreed_) {
       RETURN_IF_ERROR(TakeFigures(/*flush=*/true));
       if (saved_step_ != steps_done_) RETURN_IF_ERROR(Save(/*is_best=*/!data_->has_validation()));
     }
-    if (stop_agreed_ && !last) {
+    if (stop_agreed_ && steps_done_ < total) {
       telemetry::Info(absl::StrCat("stopped on request at step ", steps_done_, ", which is saved in ",
                                    store_.folder(), "; run the same command again to go on"));
       return RunEnd::kStopped;
@@ -78,14 +78,17 @@ absl::StatusOr<RunEnd> TrainLoop::Loop() {
   return RunEnd::kFinished;
 }
 
+bool TrainLoop::IsDue(int64_t every) const {
+  return steps_done_ == config_.schedule.total_steps || (every > 0 && steps_done_ % every == 0);
+}
+
 absl::Status TrainLoop::RunStep(data::TrainLoader& loader) {
   step_->Begin(steps_done_);
   if (stop_.requested()) step_->VoteStop();
   for (int64_t micro = 0; micro < config_.train.accumulate; ++micro) {
     step_->WaitForCopies();
-    const Stopwatch wait;
+    step_->clock().Enter(telemetry::Phase::kDataWait);
     const auto batch = loader.Next();
-    meter_.data_wait_seconds += wait.Seconds();
     if (!batch.ok()) {
       data_error_ = batch.status();
       step_->VoteFailed();
@@ -95,11 +98,12 @@ absl::Status TrainLoop::RunStep(data::TrainLoader& loader) {
       }
       break;
     }
+    recorder_->CountFrames((*batch)->mels.size(0), (*batch)->mels.size(1));
     step_->AddMicroBatch(**batch, micro + 1 == config_.train.accumulate);
   }
-  step_->Finish(schedule_.LearningRate(steps_done_));
-  meter_.exposed_communication_seconds += communicator_->TakeExposedSeconds();
+  const double rate = schedule_.LearningRate(steps_done_);
   ++steps_done_;
+  step_->Finish(rate, /*measure_norms=*/MustLog() || MustValidate());
   return absl::OkStatus();
 }
 
@@ -117,7 +121,7 @@ data::Batch TrainLoop::SilentBatch() const {
 absl::Status TrainLoop::TakeFigures(bool flush) {
   while (const auto figures = step_->TakeFigures(flush)) {
     ++figures_taken_;
-    meter_.Add(*figures);
+    recorder_->CountStep(*figures);
     stop_agreed_ = stop_agreed_ || figures->stop;
     // A failure somewhere is known to all by now, its cause only where it happened: agree on the words.
     if (figures->failed) return launcher::AgreeOn(world_, data_error_);
@@ -152,8 +156,8 @@ absl::Status TrainLoop::Validate() {
   const bool is_best = !best_ || validation_->accuracy > best_->accuracy ||
                        (validation_->accuracy == best_->accuracy && validation_->loss < best_->loss);
   if (is_best) best_ = Best{steps_done_, validation_->accuracy, validation_->loss};
-  meter_.excluded_seconds += clock.Seconds();
-  Log(&*validation_);
+  recorder_->CountValidation(clock.Seconds());
+  recorder_->Log(steps_done_, step_->clock(), *communicator_, &*validation_);
   return is_best ? Save(/*is_best=*/true) : absl::OkStatus();
 }
 
@@ -182,55 +186,8 @@ absl::Status TrainLoop::Save(bool is_best) {
   }
   RETURN_IF_ERROR(launcher::AgreeOn(world_, status));
   saved_step_ = steps_done_;
-  meter_.excluded_seconds += clock.Seconds();
+  recorder_->CountCheckpoint(clock.Seconds());
   return absl::OkStatus();
-}
-
-void TrainLoop::Log(const EvaluationFigures* validation) {
-  if (rank_zero() && meter_.steps > 0) {
-    const auto steps = static_cast<double>(meter_.steps);
-    const double utterances = static_cast<double>(config_.train.global_batch);
-    const double step_seconds = meter_.StepSeconds();
-    const double exposed = meter_.exposed_communication_seconds / steps;
-    const double wait = meter_.data_wait_seconds / steps;
-    const double loss = meter_.loss / steps;
-    const double accuracy = meter_.correct / steps / utterances;
-    const double rate = schedule_.LearningRate(steps_done_ - 1);
-    std::string line = absl::StrFormat(
-        "step %d/%d  loss %.4f  acc %.2f%%  lr %.2e  |g| %.3g  %.1f ms/step  %.0f utt/s  wait %.1f%%  comm "
-        "%.1f%%  "
-        "left %s",
-        steps_done_, config_.schedule.total_steps, loss, 100 * accuracy, rate, meter_.gradient_norm,
-        1e3 * step_seconds, utterances / step_seconds, 100 * wait / step_seconds,
-        100 * exposed / step_seconds,
-        telemetry::FormatDuration(step_seconds *
-                                  static_cast<double>(config_.schedule.total_steps - steps_done_)));
-    nlohmann::ordered_json json = {
-        {"step", steps_done_},
-        {"epoch", (steps_done_ - 1) / data_->batches_per_epoch()},
-        {"loss", loss},
-        {"accuracy", accuracy},
-        {"learning_rate", rate},
-        {"gradient_norm", meter_.gradient_norm},
-        {"step_seconds", step_seconds},
-        {"data_wait_seconds", wait},
-        {"exposed_communication_seconds", exposed},
-        {"utterances_per_second", utterances / step_seconds},
-    };
-    if (validation != nullptr) {
-      absl::StrAppendFormat(&line, "  valid loss %.4f acc %.2f%%", validation->loss,
-                            100 * validation->accuracy);
-      json["valid_loss"] = validation->loss;
-      json["valid_accuracy"] = validation->accuracy;
-    }
-    telemetry::Info(line);
-    // Not a reason to lose the run: saving a checkpoint will fail loudly if the disk stays full.
-    if (auto status = metrics_->Append(json); !status.ok() && !warned_of_metrics_) {
-      telemetry::Warn(std::string(status.message()));
-      warned_of_metrics_ = true;
-    }
-  }
-  meter_.Restart();
 }
 
 absl::Status TrainLoop::WriteSummary(const std::string& end) {

@@ -16,11 +16,11 @@
 #include "trainer/checkpoint/checkpoint_store.h"
 #include "trainer/config/config.h"
 #include "trainer/engine/evaluation.h"
-#include "trainer/engine/interval_meter.h"
+#include "trainer/engine/run_recorder.h"
+#include "trainer/engine/stopwatch.h"
 #include "trainer/engine/train_step.h"
 #include "trainer/engine/training_data.h"
 #include "trainer/optim/schedule.h"
-#include "trainer/telemetry/metrics_file.h"
 
 namespace trainer::engine {
 
@@ -48,16 +48,18 @@ class TrainLoop {
   absl::Status InitialiseModel();
   absl::Status Resume();
   absl::Status CheckResumable(const nlohmann::json& state, const std::string& folder) const;
-  absl::Status OpenRunFiles();
   absl::StatusOr<RunEnd> Loop();
   absl::Status RunStep(data::TrainLoader& loader);
   data::Batch SilentBatch() const;
   absl::Status TakeFigures(bool flush);
   absl::Status Validate();
   absl::Status Save(bool is_best);
-  void Log(const EvaluationFigures* validation);
   absl::Status WriteSummary(const std::string& end);
   bool rank_zero() const { return world_.rank == 0; }
+  // After steps_done_ steps, of which every so many are meant; always after the last one.
+  bool IsDue(int64_t every) const;
+  bool MustLog() const { return IsDue(config_.train.log_every); }
+  bool MustValidate() const { return data_->has_validation() && IsDue(config_.train.validate_every); }
 
   config::Config config_;
   launcher::World world_;
@@ -68,8 +70,8 @@ class TrainLoop {
   std::unique_ptr<TrainStep> step_;
   optim::Schedule schedule_;
   checkpoint::CheckpointStore store_;
-  data::UniqueFd run_lock_;                        // rank 0: no second run writes to run.dir
-  std::optional<telemetry::MetricsFile> metrics_;  // rank 0
+  data::UniqueFd run_lock_;  // rank 0: no second run writes to run.dir
+  std::optional<RunRecorder> recorder_;
 
   struct Best {
     int64_t step = 0;
@@ -80,11 +82,9 @@ class TrainLoop {
   int64_t figures_taken_ = 0;  // steps whose figures have arrived
   int64_t saved_step_ = -1;    // of the newest checkpoint
   bool stop_agreed_ = false;
-  bool warned_of_metrics_ = false;
   std::optional<Best> best_;
   std::optional<EvaluationFigures> validation_;  // the latest
   absl::Status data_error_;                      // this rank's own
-  IntervalMeter meter_;
   Stopwatch run_clock_;
 };
 

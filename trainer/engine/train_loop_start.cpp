@@ -50,6 +50,16 @@ absl::Status TrainLoop::SetUp() {
   options.ema_decay = config_.train.ema_decay;
   step_ = std::make_unique<TrainStep>(std::move(model), *communicator_, world_, options);
 
+  RecordedRun run;
+  run.world = world_;
+  run.device = device_;
+  run.n_mels = manifest.front_end.n_mels;
+  run.n_speakers = static_cast<int64_t>(manifest.speakers.size());
+  run.batches_per_epoch = data_->batches_per_epoch();
+  run.frames_per_second = manifest.front_end.frames_per_second();
+  run.communicator = communicator_->name();
+  recorder_.emplace(config_, std::move(run));
+
   telemetry::Info(absl::StrCat(kVersionLine, ": ", world_.size, " ranks on ", device_.str(), " (",
                                communicator_->name(), "), ", at::get_num_threads(), " threads each"));
   telemetry::Info(absl::StrCat("data ", config_.data.path, ": ", manifest.speakers.size(), " speakers, ",
@@ -175,15 +185,7 @@ absl::Status TrainLoop::Resume() {
     }
   }
   steps_at_start_ = steps_done_;
-  return launcher::AgreeOn(world_, rank_zero() ? OpenRunFiles() : absl::OkStatus());
-}
-
-absl::Status TrainLoop::OpenRunFiles() {
-  const fs::path folder = config_.run.dir;
-  RETURN_IF_ERROR(data::WriteFileAtomically((folder / "config.yaml").string(), config::ToYaml(config_)));
-  auto metrics = telemetry::MetricsFile::Open((folder / "metrics.jsonl").string(), steps_done_);
-  if (metrics.ok()) metrics_.emplace(*std::move(metrics));
-  return metrics.status();
+  return launcher::AgreeOn(world_, recorder_->Open(steps_done_, launcher::AllGatherStrings(world_.host)));
 }
 
 }  // namespace trainer::engine

@@ -48,6 +48,7 @@ TrainStep::TrainStep(std::shared_ptr<model::Classifier> model, launcher::Communi
       world_(world),
       options_(options),
       device_(model_->parameters().at(0).device()),
+      clock_(device_),
       loss_(options.loss),
       running_(FlattenBuffers(*model_, device_)),
       parameters_(*model_, kTailSize + running_.numel()),
@@ -56,8 +57,10 @@ TrainStep::TrainStep(std::shared_ptr<model::Classifier> model, launcher::Communi
       needs_every_rank_(world.size > 1 && model_->HasSynchronisedNorms()) {
   if (needs_every_rank_) {
     model_->Synchronise([this](const torch::Tensor& sum) {
+      const auto phase = clock_.Enter(telemetry::Phase::kExposedCommunication);
       communicator_.StartAllReduce(sum);
       communicator_.WaitAll();
+      clock_.Enter(phase);
     });
   }
   if (options.ema_decay > 0) {
@@ -92,11 +95,13 @@ void TrainStep::Begin(int64_t step) {
 }
 
 void TrainStep::AddMicroBatch(const data::Batch& batch, bool last) {
+  clock_.Enter(telemetry::Phase::kHostToDevice);
   const auto to_device = [this](const torch::Tensor& t) { return t.to(device_, /*non_blocking=*/true); };
   const auto mels = to_device(batch.mels);
   const auto speakers = to_device(batch.speakers);
   const auto lengths = batch.padded ? to_device(batch.lengths) : torch::Tensor();
   if (!device_.is_cpu()) copied_ = RecordEvent(device_);
+  clock_.Enter(telemetry::Phase::kForward);
   const auto logits = model_->Forward(mels, lengths);
   const auto loss =
       loss_.Sum(logits, speakers, loss_.MarginAt(number_)) / static_cast<double>(options_.global_batch);
@@ -108,8 +113,10 @@ void TrainStep::AddMicroBatch(const data::Batch& batch, bool last) {
       parameters_.tail().narrow(0, kTailSize, running_.numel()).copy_(running_).div_(world_.size);
     }
   }
+  clock_.Enter(telemetry::Phase::kBackward);
   if (last) reducer_.Arm();
   loss.backward();
+  clock_.Leave();
 }
 
 void TrainStep::WaitForCopies() {
@@ -128,16 +135,22 @@ void TrainStep::VoteFailed() {
   parameters_.tail()[kFailedRanks].fill_(1);
 }
 
-void TrainStep::Finish(double learning_rate) {
+void TrainStep::Finish(double learning_rate, bool measure_norms) {
   torch::NoGradGuard no_grad;
+  clock_.Enter(telemetry::Phase::kExposedCommunication);
   reducer_.Finish();
+  clock_.Enter(telemetry::Phase::kOptimizer);
   if (world_.size > 1) running_.copy_(parameters_.tail().narrow(0, kTailSize, running_.numel()));
+  const auto before = measure_norms ? parameters_.values().clone() : torch::Tensor();
   const auto norm = optimizer_.Step(learning_rate);
   if (average_.defined()) {
     const auto updates = static_cast<double>(number_ + 1);
     average_.lerp_(parameters_.values(), 1 - std::min(options_.ema_decay, (1 + updates) / (10 + updates)));
   }
-  const auto figures = torch::cat({parameters_.tail().narrow(0, 0, kTailSize), norm.reshape({1})});
+  const auto& values = parameters_.values();
+  const auto norms = measure_norms ? torch::stack({values.norm(), (values - before).norm()})
+                                   : torch::zeros({2}, values.options());
+  const auto figures = torch::cat({parameters_.tail().narrow(0, 0, kTailSize), norm.reshape({1}), norms});
   Pending pending;
   if (device_.is_cpu()) {
     pending.host = figures;
@@ -147,6 +160,7 @@ void TrainStep::Finish(double learning_rate) {
     pending.ready = RecordEvent(device_);
   }
   pending_.push_back(std::move(pending));
+  clock_.Leave();
 }
 
 std::optional<StepFigures> TrainStep::TakeFigures(bool flush) {
@@ -165,6 +179,8 @@ std::optional<StepFigures> TrainStep::TakeFigures(bool flush) {
   figures.loss = host[kLossSum];
   figures.correct = host[kCorrect];
   figures.gradient_norm = host[kTailSize];
+  figures.weight_norm = host[kTailSize + 1];
+  figures.update_norm = host[kTailSize + 2];
   figures.stop = host[kStopVotes] > 0;
   figures.failed = host[kFailedRanks] > 0;
   return figures;

@@ -11,6 +11,7 @@
 #include "launcher/communicator.h"
 #include "launcher/mpi_session.h"
 #include "trainer/engine/gradient_reducer.h"
+#include "trainer/engine/phase_clock.h"
 #include "trainer/engine/step_tail.h"
 #include "trainer/model/classifier.h"
 #include "trainer/model/loss.h"
@@ -64,8 +65,9 @@ class TrainStep {
   bool needs_every_rank() const { return needs_every_rank_; }
 
   // Waits for the reductions and updates the parameters with `learning_rate`, then the average of the
-  // weights.
-  void Finish(double learning_rate);
+  // weights. `measure_norms`: the step's figures shall hold the norms of weights and update, at the price of
+  // a copy of the parameters.
+  void Finish(double learning_rate, bool measure_norms = false);
 
   // The figures of the oldest finished step not yet taken. On the CPU that is the step just finished. On CUDA
   // it is the one before, so that the device never idles, unless `flush` asks to wait for all. Nothing: none
@@ -83,13 +85,16 @@ class TrainStep {
   // Exchanges the parameters with the average, if there is one: call it again to go back.
   void SwapAverage();
 
+  // Divides the time into the phases of a step.
+  PhaseClock& clock() { return clock_; }
+
   model::Classifier& model() { return *model_; }
   const optim::FlatParameters& parameters() const { return parameters_; }
   optim::AdamW& optimizer() { return optimizer_; }
 
  private:
   struct Pending {
-    torch::Tensor host;                 // (kTailSize + 1): the tail, then the gradient norm
+    torch::Tensor host;  // (kTailSize + 3): the tail, then the norms of gradient, weights, update
     std::optional<torch::Event> ready;  // CUDA: host is filled
   };
 
@@ -98,6 +103,7 @@ class TrainStep {
   launcher::World world_;
   TrainStepOptions options_;
   torch::Device device_;
+  PhaseClock clock_;
   model::Loss loss_;
   torch::Tensor running_;  // (R): all of the model's floating-point buffers, which are views into it
   optim::FlatParameters parameters_;

@@ -7,7 +7,6 @@
 
 namespace trainer::model {
 namespace {
-constexpr int64_t kAttentionWidth = 128;
 constexpr double kLeastVariance = 1e-7;  // keeps the root's gradient finite
 }  // namespace
 
@@ -17,10 +16,10 @@ Pooling::Pooling(const std::string& type, int64_t width)
       deviation_(type == "statistics" || type == "attentive_statistics") {
   TORCH_CHECK(attentive_ || deviation_ || type == "mean", "there is no pooling '", type, "'");
   if (attentive_) {
-    projection_ = register_module("projection", torch::nn::Linear(width, kAttentionWidth));
+    projection_ = register_module("projection", torch::nn::Linear(width, kPoolingAttentionWidth));
     // No bias: the softmax would take it off again.
-    score_ =
-        register_module("score", torch::nn::Linear(torch::nn::LinearOptions(kAttentionWidth, 1).bias(false)));
+    score_ = register_module(
+        "score", torch::nn::Linear(torch::nn::LinearOptions(kPoolingAttentionWidth, 1).bias(false)));
   }
 }
 

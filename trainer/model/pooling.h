@@ -7,6 +7,9 @@
 
 namespace trainer::model {
 
+// Hidden units of the attentive poolings.
+inline constexpr int64_t kPoolingAttentionWidth = 128;
+
 // mean                  (B, D)
 // statistics            mean and standard deviation, (B, 2D)  (Snyder et al. 2017)
 // self_attentive        mean with weights softmax_t(v . tanh(W x_t + b)), (B, D)  (Cai et al. 2018)

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -30,17 +31,20 @@ inline constexpr std::array<const char*, kPhases> kPhaseNames = {
 // Seconds in each phase, summed over some steps.
 using PhaseSeconds = std::array<double, kPhases>;
 
-// What rank 0 learns of each rank once a log interval. Not a number: not known here (no GPU, say).
+inline constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
+
+// What rank 0 learns of each rank once a log interval. Doubles alone, as they travel in one message; those
+// that are not known (no GPU, say) are no numbers.
 struct RankFigures {
-  PhaseSeconds phase_seconds{};    // mean a step of the interval
-  double step_seconds = 0;         // mean; about equal on all ranks, as they wait for each other
-  double host_memory_bytes = 0;    // resident
-  double device_memory_bytes = 0;  // largest ever held by tensors; not a number on CPU ranks
-  double gpu_utilization = 0;      // 0 .. 1
-  double gpu_temperature_celsius = 0;
-  double gpu_clock_hertz = 0;
-  double gpu_power_watts = 0;
-  double gpu_throttled = 0;  // 1: clocks are held down by heat or power
+  PhaseSeconds phase_seconds{};           // mean a step of the interval
+  double step_seconds = 0;                // mean; about equal on all ranks, as they wait for each other
+  double host_memory_bytes = 0;           // resident
+  double device_memory_bytes = kUnknown;  // the most that tensors have ever held
+  double gpu_utilization = kUnknown;      // 0 .. 1
+  double gpu_temperature_celsius = kUnknown;
+  double gpu_clock_hertz = kUnknown;
+  double gpu_power_watts = kUnknown;
+  double gpu_throttled = kUnknown;  // 1: clocks are held down by heat or power
 
   // Seconds a step of the rank's own work: all that is no waiting for others. What tells a slow rank from
   // those that wait for it.

@@ -1,0 +1,117 @@
+// What a run tells of itself while it trains: adds the steps up and, at each log line, hands one set of
+// figures to all that shows them.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "launcher/communicator.h"
+#include "launcher/figures_gather.h"
+#include "launcher/mpi_session.h"
+#include "trainer/config/config.h"
+#include "trainer/engine/evaluation.h"
+#include "trainer/engine/phase_clock.h"
+#include "trainer/engine/step_tail.h"
+#include "trainer/engine/stopwatch.h"
+#include "trainer/optim/schedule.h"
+#include "trainer/telemetry/gpu_monitor.h"
+#include "trainer/telemetry/metrics_file.h"
+#include "trainer/telemetry/run_figures.h"
+
+namespace trainer::engine {
+
+// What the recorder must know of the run beforehand.
+struct RecordedRun {
+  launcher::World world;
+  torch::Device device = torch::kCPU;
+  int64_t n_mels = 0;
+  int64_t n_speakers = 0;
+  int64_t batches_per_epoch = 0;
+  double frames_per_second = 0;  // of audio
+  std::string communicator;      // its name
+};
+
+// Every rank has one. The constructor, Open and Log are called by all ranks alike; nothing in them waits for
+// another rank. Rank 0 writes and shows; the others send it their figures. One thread.
+class RunRecorder {
+ public:
+  RunRecorder(const config::Config& config, RecordedRun run);
+  // Takes the progress line away.
+  ~RunRecorder();
+
+  // Begins after `step` steps. On rank 0 opens the files of run.dir; `hosts`: of all ranks. Errors: what the
+  // file system says.
+  absl::Status Open(int64_t step, const std::vector<std::string>& hosts);
+
+  // The clock of step times starts here.
+  void Start();
+
+  // Counts a batch of this rank, (B, T) frames with padding.
+  void CountFrames(int64_t utterances, int64_t frames);
+
+  // The figures of one more step have arrived.
+  void CountStep(const StepFigures& figures);
+
+  // So many seconds went into what is no step.
+  void CountCheckpoint(double seconds);
+  void CountValidation(double seconds);
+
+  // A log line after `step` steps, of all that was counted since the last one. `validation`: its result,
+  // where one has just been made.
+  void Log(int64_t step, PhaseClock& clock, launcher::Communicator& communicator,
+           const EvaluationFigures* validation);
+
+  // Redraws the progress line, a few times a second at most.
+  void ShowProgress(int64_t step);
+
+  // Takes the progress line away, and waits for what is still on its way to rank 0. By all ranks, at the end
+  // of a run without an error.
+  void Close();
+
+ private:
+  struct Interval {
+    int64_t steps = 0;
+    double loss = 0, correct = 0;  // sums
+    StepFigures last;
+    double frames = 0;  // of this rank
+    telemetry::PhaseSeconds phase_seconds{};
+    Stopwatch clock;
+
+    // Seconds a step, without what was none.
+    double StepSeconds() const;
+  };
+
+  telemetry::RankFigures OwnFigures(const Interval& interval) const;
+  telemetry::IntervalFigures MakeFigures(int64_t step, const Interval& interval, double reduced_bytes,
+                                         double reduce_seconds) const;
+  void TakeRanks(bool wait);
+  void Write(const telemetry::IntervalFigures& figures);
+  absl::Status WriteStart(int64_t step, const std::vector<std::string>& hosts);
+  bool rank_zero() const { return run_.world.rank == 0; }
+
+  const config::Config& config_;
+  RecordedRun run_;
+  optim::Schedule schedule_;
+  telemetry::GpuMonitor gpu_;
+  std::optional<double> peak_flops_;  // of all ranks' devices together
+  launcher::FiguresGather gather_;
+  std::vector<std::string> hosts_;
+  std::optional<telemetry::RanksFigures> ranks_;  // the newest that have arrived
+  int64_t gathered_step_ = 0;                     // of those that are on their way
+  telemetry::RunTotals totals_;
+  Interval interval_;
+  double last_step_seconds_ = 0;  // a step of the last interval; 0: there was none
+
+  std::optional<telemetry::MetricsFile> metrics_;
+  bool warned_of_metrics_ = false;
+  int columns_ = 0;        // of the progress line; 0: none
+  double wait_share_ = 0;  // for data, in the last interval
+  Stopwatch since_progress_;
+};
+
+}  // namespace trainer::engine

@@ -59,8 +59,13 @@ class Result:
         return lines
 
     def __str__(self):
-        return (f"exit code {self.code} after {self.seconds:.1f} s\n--- stdout\n{self.out[-3000:]}\n"
-                f"--- stderr\n{self.err[-3000:]}")
+        return (f"exit code {self.code} after {self.seconds:.1f} s\n--- stdout\n{_ends(self.out)}\n"
+                f"--- stderr\n{_ends(self.err)}")
+
+
+def _ends(text):
+    """Where it begins and where it ends: a crash says first what it is."""
+    return text if len(text) <= 5000 else f"{text[:2000]}\n[...]\n{text[-3000:]}"
 
 
 def _is_from_mpirun(line):

@@ -126,6 +126,7 @@ absl::Status TrainLoop::TakeFigures(bool flush) {
     // A failure somewhere is known to all by now, its cause only where it happened: agree on the words.
     if (figures->failed) return launcher::AgreeOn(world_, data_error_);
     if (!std::isfinite(figures->loss) || !std::isfinite(figures->gradient_norm)) {
+      recorder_->Log(figures_taken_, step_->clock(), *communicator_, nullptr);
       // abs: the sign of a NaN says nothing.
       return absl::AbortedError(
           absl::StrFormat("step %d: the loss is %g and the gradient norm %g, so the run has diverged; %s. "
@@ -143,9 +144,11 @@ absl::Status TrainLoop::Validate() {
   const Stopwatch clock;
   const uint64_t hash = step_->parameters().Hash();
   if (!launcher::AllEqual(hash)) {
-    return absl::InternalError(absl::StrCat("step ", steps_done_,
-                                            ": the ranks' parameters differ, although every rank "
-                                            "made the same updates; check memory and network of the hosts"));
+    return absl::InternalError(absl::StrCat(
+        "step ", steps_done_,
+        ": the ranks' parameters differ, although every rank "
+        "made the same updates; let all ranks run on processors of one kind, and check memory and "
+        "network of the hosts"));
   }
   const auto loader = data_->MakeValidationLoader(device_.is_cuda());
   step_->SwapAverage();

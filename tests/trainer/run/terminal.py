@@ -5,14 +5,11 @@ import json
 import os
 import pty
 import re
-import signal
-import statistics
 import struct
 import subprocess
 import termios
-import time
 
-from run_trainer import TIME_LIMIT_SECONDS, Job, RunTestCase, main, metrics, run, train, trainer, training
+from run_trainer import RunTestCase, main, metrics, run, train, trainer, training
 
 STEPS = 400
 SETTINGS = {"schedule__total_steps": STEPS, "checkpoint__every": 200, "train__validate_every": 200,
@@ -139,31 +136,15 @@ class Terminal(RunTestCase):
         self.assertRegex(result.out, r"mfu \d")
 
     def test_the_slow_rank_is_named(self):
-        settings = {"schedule__total_steps": 100_000, "train__log_every": 50, "checkpoint__every": 0,
-                    "train__validate_every": 0, "model__d_model": 64, "model__feed_forward": 512}
-        with Job(2, ["--verbose", *self.arguments("run", **settings)]) as job:
-            self.assertTrue(job.wait_until(lambda: len(self.lines()) > 2, "three log lines"))
-            slow = next(process for process, rank in job.processes().items() if rank == 1)
-            # Stopped three quarters of the time: whatever it does takes longer.
-            before = len(self.lines())
-            deadline = time.monotonic() + TIME_LIMIT_SECONDS
-            while len(self.lines()) < before + 8 and time.monotonic() < deadline and job.running():
-                os.kill(slow, signal.SIGSTOP)
-                time.sleep(0.03)
-                os.kill(slow, signal.SIGCONT)
-                time.sleep(0.01)
-            newest = self.lines()[-5:]
-        # On a busy machine the other rank may lose its core for once.
-        named = [line["slowest_rank"] for line in newest]
-        self.assertGreaterEqual(named.count(1), 3, newest)
-        ratios = [line["busy_seconds"]["max"] / line["busy_seconds"]["min"] for line in newest]
-        self.assertGreater(statistics.median(ratios), 1.2, newest)
-
-    def lines(self):
-        """Those that are whole: the run is still writing."""
-        path = self.scratch / "run" / "metrics.jsonl"
-        text = path.read_text() if path.exists() else ""
-        return [json.loads(line) for line in text[:text.rfind("\n") + 1].splitlines()]
+        arguments = self.arguments("run", **SETTINGS, model__d_model=64, model__feed_forward=512,
+                                   data__valid_split="none")  # validation refuses ranks that round differently
+        # Rank 1 computes with the vector instructions of a CPU of 2008.
+        old_cpu = ["env", "ONEDNN_MAX_CPU_ISA=SSE41", "ATEN_CPU_CAPABILITY=default", "MKL_ENABLE_INSTRUCTIONS=SSE4_2"]
+        result = run(1, [*arguments, ":", "-n", "1", *old_cpu, trainer(), *arguments])
+        self.assertEqual(result.code, 0, result)
+        newest = metrics(self.scratch / "run")[-1]
+        self.assertEqual(newest["slowest_rank"], 1, newest)
+        self.assertGreater(newest["busy_seconds"]["max"], 1.2 * newest["busy_seconds"]["min"], newest)
 
     def test_starts_are_told(self):
         for steps in (100, 200):

@@ -91,6 +91,14 @@ telemetry::PhaseSeconds EachStep(telemetry::PhaseSeconds seconds, int64_t steps)
   return seconds;
 }
 
+// Recordings that `mels extract --skip-bad` left out of a data set, by its report's lines.
+int64_t CountSkipped(const std::string& data_path) {
+  std::ifstream report(fs::path(data_path) / "skipped.csv");
+  int64_t lines = 0;
+  for (std::string line; std::getline(report, line);) ++lines;
+  return std::max<int64_t>(lines - 1, 0);  // without the header
+}
+
 // How often the launcher has started this run again; it says so to its children.
 int64_t RestartsByLauncher() {
   const char* restarts = std::getenv("TRAINER_RESTARTS");
@@ -168,6 +176,7 @@ absl::Status RunRecorder::Open(int64_t step, const std::vector<std::string>& hos
   ASSIGN_OR_RETURN(auto metrics, telemetry::MetricsFile::Open((folder / "metrics.jsonl").string(), step));
   metrics_.emplace(std::move(metrics));
   RETURN_IF_ERROR(WriteStart(step, hosts));
+  totals_.skipped_utterances = CountSkipped(config_.data.path);
   if (config_.metrics.progress == "auto") columns_ = telemetry::TerminalColumns();
   if (config_.metrics.progress == "always") columns_ = std::max(telemetry::TerminalColumns(), 80);
   return absl::OkStatus();

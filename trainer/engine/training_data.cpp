@@ -162,7 +162,14 @@ std::unique_ptr<data::TrainLoader> TrainingData::MakeTrainLoader(int64_t first_b
 }
 
 std::unique_ptr<data::EvaluationLoader> TrainingData::MakeValidationLoader(bool pinned) const {
-  return MakeEvaluationLoader(dataset_, valid_, /*class_of_speaker=*/{}, world_, /*crop_frames=*/0, pinned);
+  return MakeLoaderOf(valid_, world_, pinned);
+}
+
+std::unique_ptr<data::EvaluationLoader> TrainingData::MakeLoaderOf(std::vector<int64_t> utterances,
+                                                                   const launcher::World& world,
+                                                                   bool pinned) const {
+  return MakeEvaluationLoader(dataset_, std::move(utterances), /*class_of_speaker=*/{}, world,
+                              /*crop_frames=*/0, pinned);
 }
 
 }  // namespace trainer::engine

@@ -18,10 +18,12 @@ namespace fs = std::filesystem;
 
 }  // namespace
 
-TrainLoop::TrainLoop(config::Config config, launcher::World world, const launcher::StopSignals& stop)
+TrainLoop::TrainLoop(config::Config config, launcher::World world, const launcher::StopSignals& stop,
+                     TraceOptions trace)
     : config_(std::move(config)),
       world_(std::move(world)),
       stop_(stop),
+      tracer_(std::move(trace), world_),
       schedule_{config_.optimizer.lr, config_.schedule.warmup_steps, config_.schedule.total_steps,
                 config_.schedule.cycles},
       store_(config_.run.dir, config_.checkpoint.keep) {}
@@ -34,6 +36,7 @@ absl::StatusOr<RunEnd> TrainLoop::Run() {
   auto end = Loop();
   if (end.ok()) recorder_->Close();
   if (end.ok() && steps_done_ > steps_at_start_) {
+    tracer_.Finish(steps_done_ - steps_at_start_, step_->clock(), *communicator_);
     RETURN_IF_ERROR(
         launcher::AgreeOn(world_, WriteSummary(*end == RunEnd::kFinished ? "finished" : "stopped")));
   }
@@ -48,10 +51,11 @@ absl::StatusOr<RunEnd> TrainLoop::Loop() {
                                  "or another run.dir to start anew"));
     return RunEnd::kFinished;
   }
-  const auto loader = data_->MakeTrainLoader(steps_done_, device_.is_cuda());
+  const auto loader = data_->MakeTrainLoader(steps_done_, device_.is_cuda(), tracer_.ForLoader());
   run_clock_.Restart();
   recorder_->Start();
   while (steps_done_ < total) {
+    tracer_.BeforeStep(steps_done_ + 1 - steps_at_start_, step_->clock(), *communicator_);
     RETURN_IF_ERROR(RunStep(*loader));
     const bool validate = MustValidate();
     const bool save = IsDue(config_.checkpoint.every);
@@ -71,6 +75,7 @@ absl::StatusOr<RunEnd> TrainLoop::Loop() {
                                    store_.folder(), "; run the same command again to go on"));
       return RunEnd::kStopped;
     }
+    tracer_.AfterStep(steps_done_ - steps_at_start_, step_->clock(), *communicator_);
   }
   telemetry::Info(absl::StrCat("finished ", total, " steps in ",
                                telemetry::FormatDuration(run_clock_.Seconds()), "; results in ",
@@ -83,6 +88,7 @@ bool TrainLoop::IsDue(int64_t every) const {
 }
 
 absl::Status TrainLoop::RunStep(data::TrainLoader& loader) {
+  const telemetry::ScopedSpan span(tracer_.recorder(), absl::StrCat("step ", steps_done_ + 1), "step");
   step_->Begin(steps_done_);
   if (stop_.requested()) step_->VoteStop();
   for (int64_t micro = 0; micro < config_.train.accumulate; ++micro) {
@@ -141,6 +147,7 @@ absl::Status TrainLoop::TakeFigures(bool flush) {
 }
 
 absl::Status TrainLoop::Validate() {
+  const telemetry::ScopedSpan span(tracer_.recorder(), "validation", "phase");
   const Stopwatch clock;
   const uint64_t hash = step_->parameters().Hash();
   if (!launcher::AllEqual(hash)) {
@@ -165,6 +172,7 @@ absl::Status TrainLoop::Validate() {
 }
 
 absl::Status TrainLoop::Save(bool is_best) {
+  const telemetry::ScopedSpan span(tracer_.recorder(), "checkpoint", "phase");
   const Stopwatch clock;
   absl::Status status;
   if (rank_zero()) {

@@ -17,6 +17,7 @@
 #include "trainer/config/config.h"
 #include "trainer/engine/evaluation.h"
 #include "trainer/engine/run_recorder.h"
+#include "trainer/engine/step_tracer.h"
 #include "trainer/engine/stopwatch.h"
 #include "trainer/engine/train_step.h"
 #include "trainer/engine/training_data.h"
@@ -35,7 +36,8 @@ enum class RunEnd {
 class TrainLoop {
  public:
   // `config` is valid and has a data.path. `stop` must outlive the loop.
-  TrainLoop(config::Config config, launcher::World world, const launcher::StopSignals& stop);
+  TrainLoop(config::Config config, launcher::World world, const launcher::StopSignals& stop,
+            TraceOptions trace = {});
   ~TrainLoop();
 
   // Trains to the end or to a stop. Errors: kInvalidArgument, kNotFound, kDataLoss for what the user gave
@@ -65,6 +67,7 @@ class TrainLoop {
   launcher::World world_;
   const launcher::StopSignals& stop_;
   torch::Device device_ = torch::kCPU;
+  StepTracer tracer_;  // before all that it observes
   std::optional<TrainingData> data_;
   std::unique_ptr<launcher::Communicator> communicator_;
   std::unique_ptr<TrainStep> step_;

@@ -45,7 +45,8 @@ class TrainingData {
   std::string Fingerprint() const { return fingerprint_; }
 
   // From global batch number `first_batch` (counted from the start of epoch 0) on.
-  std::unique_ptr<data::TrainLoader> MakeTrainLoader(int64_t first_batch, bool pinned) const;
+  std::unique_ptr<data::TrainLoader> MakeTrainLoader(int64_t first_batch, bool pinned,
+                                                     data::TrainLoader::Observer observer = {}) const;
   std::unique_ptr<data::EvaluationLoader> MakeValidationLoader(bool pinned) const;
   // Of this rank's part of some of the utterances in `world`, which may also be a rank on its own.
   std::unique_ptr<data::EvaluationLoader> MakeLoaderOf(std::vector<int64_t> utterances,

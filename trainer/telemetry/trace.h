@@ -10,6 +10,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <mutex>
 #include <string>
@@ -31,8 +32,9 @@ struct TraceSpan {
   std::vector<std::pair<std::string, int64_t>> args;  // step, bytes, ...
 };
 
-// Nanoseconds of std::chrono::steady_clock.
-int64_t TraceNow();
+// A moment as nanoseconds of std::chrono::steady_clock.
+int64_t TraceTime(std::chrono::steady_clock::time_point time);
+inline int64_t TraceNow() { return TraceTime(std::chrono::steady_clock::now()); }
 
 // Collects spans from all threads of this process while it is on. Any thread, any method.
 class TraceRecorder {

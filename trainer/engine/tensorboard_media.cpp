@@ -105,9 +105,9 @@ absl::StatusOr<telemetry::Summary> PredictionsOf(model::Classifier& model, torch
     const auto& answer = name(prediction.likeliest[0]);
     const double percent = 100 * prediction.probabilities[0];
     auto& strip = strips.emplace_back(std::move(prediction.strip));
-    strip.caption = strip.right
-                        ? absl::StrFormat("%s, %.0f%%", answer, percent)
-                        : absl::StrFormat("%s, not %s, %.0f%%", name(prediction.speaker), answer, percent);
+    strip.caption =
+        strip.right ? absl::StrFormat("%s (%.0f%%)", answer, percent)
+                    : absl::StrFormat("%s, taken for %s (%.0f%%)", name(prediction.speaker), answer, percent);
     std::string likeliest;
     for (size_t i = 0; i < prediction.likeliest.size(); ++i) {
       absl::StrAppendFormat(&likeliest, "%s%s %.1f%%", i == 0 ? "" : ", ", name(prediction.likeliest[i]),

@@ -37,6 +37,7 @@ absl::StatusOr<RunEnd> TrainLoop::Run() {
   if (end.ok()) recorder_->Close();
   if (end.ok() && steps_done_ > steps_at_start_) {
     tracer_.Finish(steps_done_ - steps_at_start_, step_->clock(), *communicator_);
+    if (*end == RunEnd::kFinished && config_.metrics.tensorboard) FinishTensorBoard();
     RETURN_IF_ERROR(
         launcher::AgreeOn(world_, WriteSummary(*end == RunEnd::kFinished ? "finished" : "stopped")));
   }
@@ -160,8 +161,12 @@ absl::Status TrainLoop::Validate() {
   const auto loader = data_->MakeValidationLoader(device_.is_cuda());
   step_->SwapAverage();
   const auto figures = Evaluate(world_, step_->model(), device_, *loader);
+  if (auto* board = recorder_->tensorboard(); board != nullptr && figures.ok()) {
+    board->ShowPredictions(step_->model(), device_, *data_, steps_done_);
+  }
   step_->SwapAverage();
   RETURN_IF_ERROR(figures.status());
+  if (auto* board = recorder_->tensorboard()) board->ShowParameters(step_->parameters(), steps_done_);
   validation_ = *figures;
   const bool is_best = !best_ || validation_->accuracy > best_->accuracy ||
                        (validation_->accuracy == best_->accuracy && validation_->loss < best_->loss);
@@ -199,6 +204,23 @@ absl::Status TrainLoop::Save(bool is_best) {
   saved_step_ = steps_done_;
   recorder_->CountCheckpoint(clock.Seconds());
   return absl::OkStatus();
+}
+
+void TrainLoop::FinishTensorBoard() {
+  absl::Status embeddings;
+  if (data_->has_validation()) {
+    step_->SwapAverage();
+    const auto folder = fs::path(config_.run.dir) / "tensorboard";
+    embeddings = WriteEmbeddings(world_, step_->model(), device_, *data_, folder.string());
+    step_->SwapAverage();
+  }
+  auto* board = recorder_->tensorboard();
+  if (board == nullptr) return;
+  board->Check(embeddings);
+  TensorBoardRun::FinalFigures figures;
+  if (validation_) figures.valid_loss = validation_->loss, figures.valid_accuracy = validation_->accuracy;
+  if (best_) figures.best_valid_accuracy = best_->accuracy;
+  board->Finish(figures, steps_done_);
 }
 
 absl::Status TrainLoop::WriteSummary(const std::string& end) {

@@ -56,6 +56,7 @@ class TrainLoop {
   absl::Status TakeFigures(bool flush);
   absl::Status Validate();
   absl::Status Save(bool is_best);
+  void FinishTensorBoard();
   absl::Status WriteSummary(const std::string& end);
   bool rank_zero() const { return world_.rank == 0; }
   // After steps_done_ steps, of which every so many are meant; always after the last one.

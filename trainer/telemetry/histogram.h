@@ -16,8 +16,7 @@ struct Histogram {
 };
 
 // `buckets` of equal width from the smallest to the largest of the values, which is where TensorBoard has its
-// own, 30 of them, in the end. Values that are not finite are left out. Two passes, each at about the speed
-// of memory.
+// own, 30 of them, in the end. Values that are not finite are left out. Two passes over the values.
 Histogram HistogramOf(std::span<const float> values, int64_t buckets = 60);
 
 }  // namespace trainer::telemetry

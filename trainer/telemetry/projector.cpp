@@ -29,11 +29,10 @@ absl::Status WriteText(const std::string& folder, const std::string& name, const
 }
 
 std::string Line(const std::vector<std::string>& cells) {
-  std::vector<std::string> clean;
-  for (const auto& cell : cells) {
-    clean.push_back(absl::StrReplaceAll(cell, {{"\t", " "}, {"\n", " "}, {"\r", " "}}));
-  }
-  return absl::StrCat(absl::StrJoin(clean, "\t"), "\n");
+  const auto append = [](std::string* line, const std::string& cell) {
+    line->append(absl::StrReplaceAll(cell, {{"\t", " "}, {"\n", " "}, {"\r", " "}}));
+  };
+  return absl::StrCat(absl::StrJoin(cells, "\t", append), "\n");
 }
 
 }  // namespace

@@ -10,10 +10,11 @@
 #include <filesystem>
 #include <fstream>
 
-#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 
 namespace trainer::telemetry {
 namespace {
@@ -22,6 +23,7 @@ namespace fs = std::filesystem;
 
 constexpr char kPrefix[] = "events.out.tfevents.";
 constexpr uint64_t kSessionStart = 1;
+constexpr int64_t kLastSecond = 9'999'999'999;  // of ten digits: those with more sort otherwise
 
 Message Event(double unix_seconds, int64_t step) {
   Message event;
@@ -40,11 +42,10 @@ int64_t NewestSecond(const std::string& folder, std::error_code* error) {
   int64_t newest = 0;
   for (fs::directory_iterator entry(folder, *error), end; !*error && entry != end; entry.increment(*error)) {
     const std::string name = entry->path().filename().string();
+    absl::string_view rest = name;
     int64_t second = 0;
-    if (absl::StartsWith(name, kPrefix) &&
-        absl::SimpleAtoi(
-            name.substr(sizeof kPrefix - 1, name.find('.', sizeof kPrefix - 1) - (sizeof kPrefix - 1)),
-            &second)) {
+    if (absl::ConsumePrefix(&rest, kPrefix) && absl::SimpleAtoi(rest.substr(0, rest.find('.')), &second) &&
+        second < kLastSecond) {
       newest = std::max(newest, second);
     }
   }

@@ -144,8 +144,8 @@ std::string ToChromeTrace(const std::vector<RankTrace>& ranks) {
                                       {"ph", "X"},
                                       {"pid", rank.rank},
                                       {"tid", static_cast<int>(span.track)},
-                                      {"ts", 1e-3 * static_cast<double>(span.start_ns + offsets[i] - begin)},
-                                      {"dur", 1e-3 * static_cast<double>(span.end_ns - span.start_ns)}};
+                                      {"ts", static_cast<double>(span.start_ns + offsets[i] - begin) / 1000},
+                                      {"dur", static_cast<double>(span.end_ns - span.start_ns) / 1000}};
       for (const auto& [key, value] : span.args) event["args"][key] = value;
       events.push_back(std::move(event));
     }

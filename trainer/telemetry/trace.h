@@ -5,8 +5,8 @@
 // Spans are in nanoseconds of the steady clock, which all processes of a host share and which says nothing to
 // another host. So when the traced steps are over, all ranks meet at a few barriers and note when they left
 // each. Of a host other than rank 0's, the median difference between its first rank's times and rank 0's is
-// taken off: right to about the time that a barrier's last message travels, some tens of microseconds. Ranks
-// know that they share a clock by the kernel's boot id, not by the host's name.
+// taken off: right to about a tenth of a millisecond, the time that a barrier's last message travels and that
+// a waiting rank naps. Ranks know that they share a clock by the kernel's boot id, not by the host's name.
 #pragma once
 
 #include <atomic>

@@ -44,7 +44,7 @@ class TensorBoardRun(RunTestCase):
             expected = [(line["step"], np.float32(line[key])) for line in lines if key in line]
             self.assertEqual(self.points(tag), expected, tag)
         self.assertEqual([step for step, _ in self.points("train/loss")], list(range(1, 51)))
-        self.assertTrue(all(step > 1 for step, _ in self.points("ranks/busy_ms_max")))
+        self.assertTrue(all(value > 0 for _, value in self.points("ranks/busy_ms_max")))
 
     def test_histograms_are_those_of_the_parameters(self):
         weights = load_file(self.checkpoint / "model.safetensors")
@@ -137,7 +137,7 @@ class TensorBoardRun(RunTestCase):
         run_dir.mkdir()
         (run_dir / "tensorboard").write_text("in the way")
         result = train(self, RANKS, self.data, run_dir, schedule__total_steps=30, metrics__tensorboard="true")
-        self.assertEqual(result.out.count("tensorboard"), 1, result)
+        self.assertEqual(len([line for line in result.out.splitlines() if "tensorboard" in line]), 1, result)
         self.assertEqual(len(metrics(run_dir)), 30)
 
 

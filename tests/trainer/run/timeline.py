@@ -113,11 +113,10 @@ class TimelineTest(run_trainer.RunTestCase):
         for options, words in ((["--trace", self.scratch / "none" / "steps.json"], "--trace"),
                                (["--trace", self.scratch], "is a folder"),
                                (["--trace", file, "--trace-steps", "0:5"], "--trace-steps"),
-                               (["--trace", file, "--trace-steps", "5:0"], "--trace-steps"),
                                (["--trace", file, "--trace-steps", "5"], "--trace-steps"),
                                (["--trace", file, "--trace-steps", "5:6x"], "--trace-steps"),
                                (["--trace-steps", "5:6"], "--trace")):
-            result = self.trace(2, *options)
+            result = self.trace(1, *options)
             self.assertEqual(result.code, 2, result)
             line, = result.own_lines()
             self.assertIn(words, line)

@@ -9,11 +9,14 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <fstream>
 #include <iterator>
 #include <optional>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -83,18 +86,26 @@ absl::StatusOr<Address> ParseAddress(const std::string& text) {
   return address;
 }
 
-// Why one cannot listen there: an errno; 0 where one can.
-absl::StatusOr<int> ListenError(const Address& address, int port) {
-  const auto found = Lookup(address.host, port);
-  if (!found.ok()) return found.status();
-  const int fd = socket((*found)->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+// Calls `use` with a new socket and the address as bind() and connect() want it. Returns the errno of what
+// failed, or 0.
+template <typename Use>
+int WithSocket(const std::string& host, int port, const Use& use) {
+  const auto found = Lookup(host, port);
+  if (!found.ok()) return EADDRNOTAVAIL;
+  const int fd = socket((*found)->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return errno;
-  const int on = 1;
-  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-  const bool listens = bind(fd, (*found)->ai_addr, (*found)->ai_addrlen) == 0 && listen(fd, 1) == 0;
-  const int error = listens ? 0 : errno;
+  const int error = use(fd, **found) == 0 ? 0 : errno;
   close(fd);
   return error;
+}
+
+// Why one cannot listen there: an errno; 0 where one can.
+int ListenError(const Address& address, int port) {
+  return WithSocket(address.host, port, [](int fd, const addrinfo& where) {
+    const int on = 1;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    return bind(fd, where.ai_addr, where.ai_addrlen) == 0 ? listen(fd, 1) : -1;
+  });
 }
 
 struct Credentials {
@@ -139,19 +150,34 @@ absl::StatusOr<std::unique_ptr<prometheus::Exposer>> TryPort(const Address& addr
   } catch (const std::exception&) {
     // Its message is always the same; the cause follows.
   }
-  const auto error = ListenError(address, port);
-  if (!error.ok()) return error.status();
-  if (*error == EADDRINUSE || *error == 0) return nullptr;  // 0: it was taken, and is free again
+  const int error = ListenError(address, port);
+  if (error == EADDRINUSE || error == 0) return nullptr;  // 0: it was taken, and is free again
   return absl::InvalidArgumentError(
-      absl::StrCat(kKey, ": cannot listen on ", address.ToString(port), ": ", std::strerror(*error)));
+      absl::StrCat(kKey, ": cannot listen on ", address.ToString(port), ": ", std::strerror(error)));
 }
 
 }  // namespace
 
-MetricsEndpoint::MetricsEndpoint(std::unique_ptr<prometheus::Exposer> exposer, std::string url)
-    : exposer_(std::move(exposer)), url_(std::move(url)) {}
+MetricsEndpoint::MetricsEndpoint(std::unique_ptr<prometheus::Exposer> exposer, std::string host,
+                                 std::string url)
+    : exposer_(std::move(exposer)), host_(std::move(host)), url_(std::move(url)) {}
 
-MetricsEndpoint::~MetricsEndpoint() = default;
+MetricsEndpoint::~MetricsEndpoint() {
+  // civetweb's thread that listens looks whether it is to stop only every two seconds, or when somebody
+  // calls.
+  const int port = exposer_->GetListeningPorts().at(0);
+  std::atomic<bool> closed = false;
+  std::thread closing([&] {
+    exposer_.reset();
+    closed = true;
+  });
+  while (!closed) {
+    WithSocket(host_, port,
+               [](int fd, const addrinfo& where) { return connect(fd, where.ai_addr, where.ai_addrlen); });
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  closing.join();
+}
 
 absl::StatusOr<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::Open(
     const std::string& text, const std::string& auth_file,
@@ -195,7 +221,7 @@ absl::StatusOr<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::Open(
         "metrics of trainer");
   }
   exposer->RegisterCollectable(metrics);
-  return std::unique_ptr<MetricsEndpoint>(new MetricsEndpoint(std::move(exposer), url));
+  return std::unique_ptr<MetricsEndpoint>(new MetricsEndpoint(std::move(exposer), address->host, url));
 }
 
 }  // namespace trainer::telemetry

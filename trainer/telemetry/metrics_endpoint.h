@@ -35,10 +35,11 @@ class MetricsEndpoint {
   const std::string& url() const { return url_; }
 
  private:
-  MetricsEndpoint(std::unique_ptr<prometheus::Exposer> exposer, std::string url);
+  MetricsEndpoint(std::unique_ptr<prometheus::Exposer> exposer, std::string host, std::string url);
 
   std::unique_ptr<prometheus::Exposer> exposer_;
-  std::string url_;
+  const std::string host_;
+  const std::string url_;
 };
 
 }  // namespace trainer::telemetry

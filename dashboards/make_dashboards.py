@@ -91,7 +91,7 @@ def table(title, description, queries, columns, overrides, sort=None, **size):
     """`columns`: {field: its heading}, in their order; all other fields are hidden."""
     organize = {"id": "organize", "options": {
         "excludeByName": {}, "indexByName": {name: i for i, name in enumerate(columns)}, "renameByName": columns}}
-    options = {"showHeader": True, "cellHeight": "sm", "footer": {"show": False, "reducer": ["sum"], "fields": ""}}
+    options = {"showHeader": True, "cellHeight": "sm", "footer": {"show": False, "reducer": ["sum"]}}
     if sort is not None:
         options["sortBy"] = [{"displayName": sort, "desc": False}]
     keep = {"id": "filterFieldsByName", "options": {"include": {"names": list(columns)}}}

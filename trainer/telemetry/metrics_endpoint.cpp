@@ -1,24 +1,22 @@
 #include "trainer/telemetry/metrics_endpoint.h"
 
+#include <httplib.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <prometheus/exposer.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cerrno>
-#include <chrono>
 #include <cstring>
 #include <fstream>
 #include <iterator>
-#include <optional>
 #include <thread>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -86,33 +84,27 @@ absl::StatusOr<Address> ParseAddress(const std::string& text) {
   return address;
 }
 
-// Calls `use` with a new socket and the address as bind() and connect() want it. Returns the errno of what
-// failed, or 0.
-template <typename Use>
-int WithSocket(const std::string& host, int port, const Use& use) {
-  const auto found = Lookup(host, port);
-  if (!found.ok()) return EADDRNOTAVAIL;
-  const int fd = socket((*found)->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (fd < 0) return errno;
-  const int error = use(fd, **found) == 0 ? 0 : errno;
-  close(fd);
-  return error;
+// Not SO_REUSEPORT, which the library would set: two runs would share a port.
+void SetSocketOptions(int fd) {
+  const int on = 1;
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 }
 
 // Why one cannot listen there: an errno; 0 where one can.
 int ListenError(const Address& address, int port) {
-  return WithSocket(address.host, port, [](int fd, const addrinfo& where) {
-    const int on = 1;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    return bind(fd, where.ai_addr, where.ai_addrlen) == 0 ? listen(fd, 1) : -1;
-  });
+  const auto found = Lookup(address.host, port);
+  if (!found.ok()) return EADDRNOTAVAIL;
+  const int fd = socket((*found)->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return errno;
+  SetSocketOptions(fd);
+  const bool listens = bind(fd, (*found)->ai_addr, (*found)->ai_addrlen) == 0 && listen(fd, 1) == 0;
+  const int error = listens ? 0 : errno;
+  close(fd);
+  return error;
 }
 
-struct Credentials {
-  std::string user, password;
-};
-
-absl::StatusOr<Credentials> ReadCredentials(const std::string& path, const WarnFunction& warn) {
+// The header that a client must send to be let in.
+absl::StatusOr<std::string> ReadAuthorization(const std::string& path, const WarnFunction& warn) {
   const auto error = [&](absl::string_view what) {
     return absl::InvalidArgumentError(absl::StrCat("metrics.prometheus.auth_file: ", path, what));
   };
@@ -131,7 +123,7 @@ absl::StatusOr<Credentials> ReadCredentials(const std::string& path, const WarnF
     warn(absl::StrCat("metrics.prometheus.auth_file: others can read the password in ", path,
                       "; chmod 600 it"));
   }
-  return Credentials{std::string(line.substr(0, colon)), std::string(line.substr(colon + 1))};
+  return absl::StrCat("Basic ", absl::Base64Escape(line));
 }
 
 std::string HostName() {
@@ -139,89 +131,106 @@ std::string HostName() {
   return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "localhost";
 }
 
-// Listens on `port`; null where it is taken. Exposer's exception does not tell why it failed.
-absl::StatusOr<std::unique_ptr<prometheus::Exposer>> TryPort(const Address& address, int port) {
-  try {
-    const NoSignals no_signals;
-    return std::make_unique<prometheus::Exposer>(
-        std::vector<std::string>{"listening_ports", address.ToString(port), "num_threads", "2",
-                                 // A client that says nothing must not keep one of two threads for long.
-                                 "request_timeout_ms", "3000"});
-  } catch (const std::exception&) {
-    // Its message is always the same; the cause follows.
-  }
-  const int error = ListenError(address, port);
-  if (error == EADDRINUSE || error == 0) return nullptr;  // 0: it was taken, and is free again
-  return absl::InvalidArgumentError(
-      absl::StrCat(kKey, ": cannot listen on ", address.ToString(port), ": ", std::strerror(error)));
-}
-
 }  // namespace
 
-MetricsEndpoint::MetricsEndpoint(std::unique_ptr<prometheus::Exposer> exposer, std::string host,
-                                 std::string url)
-    : exposer_(std::move(exposer)), host_(std::move(host)), url_(std::move(url)) {}
-
-MetricsEndpoint::~MetricsEndpoint() {
-  // civetweb's thread that listens looks whether it is to stop only every two seconds, or when somebody
-  // calls.
-  const int port = exposer_->GetListeningPorts().at(0);
-  std::atomic<bool> closed = false;
-  std::thread closing([&] {
-    exposer_.reset();
-    closed = true;
-  });
-  while (!closed) {
-    WithSocket(host_, port,
-               [](int fd, const addrinfo& where) { return connect(fd, where.ai_addr, where.ai_addrlen); });
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+// cpp-httplib and not prometheus-cpp's Exposer: that one's server, civetweb, gives its threads stacks of 100
+// kB, and beside LibTorch, whose thread-local variables take more than that of each stack, none can be
+// started.
+class MetricsEndpoint::Server {
+ public:
+  explicit Server(std::function<std::string()> text) : text_(std::move(text)) {
+    server_.new_task_queue = [] { return new httplib::ThreadPool(2); };
+    // One answer a connection, and little time to ask for it: none may keep a thread for long.
+    server_.set_keep_alive_max_count(1);
+    server_.set_read_timeout(2);
+    server_.set_write_timeout(2);
+    server_.set_payload_max_length(1024);
+    server_.set_socket_options([](socket_t fd) { SetSocketOptions(fd); });
+    server_.Get("/metrics", [this](const auto& request, auto& response) { Answer(request, response); });
   }
-  closing.join();
-}
+  ~Server() {
+    server_.stop();
+    if (thread_.joinable()) thread_.join();
+  }
 
-absl::StatusOr<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::Open(
-    const std::string& text, const std::string& auth_file,
-    const std::weak_ptr<prometheus::Collectable>& metrics, const WarnFunction& warn) {
-  auto address = ParseAddress(text);
+  // `authorization` is the header that clients must send; empty: none.
+  void RequireAuthorization(std::string authorization) { authorization_ = std::move(authorization); }
+
+  // The port; 0 where it is taken, or another reason that ListenError() tells.
+  int Bind(const std::string& host, int port) {
+    if (port == 0) return std::max(0, server_.bind_to_any_port(host));
+    return server_.bind_to_port(host, port) ? port : 0;
+  }
+
+  // After Bind().
+  void Start() {
+    const NoSignals no_signals;
+    thread_ = std::thread([this] { server_.listen_after_bind(); });
+    // Before that, stop() would have nothing to stop.
+    while (!server_.is_running()) std::this_thread::yield();
+  }
+
+ private:
+  void Answer(const httplib::Request& request, httplib::Response& response) const {
+    if (!authorization_.empty() && request.get_header_value("Authorization") != authorization_) {
+      response.status = 401;
+      response.set_header("WWW-Authenticate", "Basic realm=\"metrics of trainer\"");
+      return;
+    }
+    response.set_content(text_(), "text/plain; version=0.0.4; charset=utf-8");
+  }
+
+  const std::function<std::string()> text_;
+  std::string authorization_;
+  httplib::Server server_;
+  std::thread thread_;
+};
+
+MetricsEndpoint::MetricsEndpoint(std::unique_ptr<Server> server, std::string url)
+    : server_(std::move(server)), url_(std::move(url)) {}
+
+MetricsEndpoint::~MetricsEndpoint() = default;
+
+absl::StatusOr<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::Open(const std::string& text_address,
+                                                                       const std::string& auth_file,
+                                                                       std::function<std::string()> text,
+                                                                       const WarnFunction& warn) {
+  const auto address = ParseAddress(text_address);
   if (!address.ok()) return address.status();
-  std::optional<Credentials> credentials;
+  auto server = std::make_unique<Server>(std::move(text));
   if (!auth_file.empty()) {
-    auto read = ReadCredentials(auth_file, warn);
-    if (!read.ok()) return read.status();
-    credentials = *std::move(read);
+    auto authorization = ReadAuthorization(auth_file, warn);
+    if (!authorization.ok()) return authorization.status();
+    server->RequireAuthorization(*std::move(authorization));
   }
 
-  std::unique_ptr<prometheus::Exposer> exposer;
   const int last = address->port == 0 ? 0 : std::min(address->port + kPortsTried, 65535);
-  for (int port = address->port; exposer == nullptr && port <= last; ++port) {
-    auto tried = TryPort(*address, port);
-    if (!tried.ok()) return tried.status();
-    exposer = *std::move(tried);
+  int port = 0;
+  for (int tried = address->port; port == 0 && tried <= last; ++tried) {
+    port = server->Bind(address->host, tried);
+    if (port != 0) break;
+    // No error: it was taken, and is free again.
+    if (const int error = ListenError(*address, tried); error != EADDRINUSE && error != 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(kKey, ": cannot listen on ", address->ToString(tried), ": ", std::strerror(error)));
+    }
   }
-  if (exposer == nullptr) {
+  if (port == 0) {
     return absl::InvalidArgumentError(absl::StrCat(kKey, ": ports ", address->port, " to ", last, " of ",
                                                    address->host, " are all taken; set another one"));
   }
-  const int port = exposer->GetListeningPorts().at(0);
+  server->Start();
   const std::string url = absl::StrCat(
       "http://", address->IsEveryAddress() ? absl::StrCat(HostName(), ":", port) : address->ToString(port),
       "/metrics");
   if (address->port != 0 && port != address->port) {
     warn(absl::StrCat(kKey, ": port ", address->port, " is taken, so the metrics are at ", url));
   }
-  if (!address->IsLoopback() && !credentials) {
+  if (!address->IsLoopback() && auth_file.empty()) {
     warn(absl::StrCat(kKey, ": everyone who reaches ", address->ToString(port),
                       " can read the metrics; set metrics.prometheus.auth_file to ask for a password"));
   }
-  if (credentials) {
-    exposer->RegisterAuth(
-        [own = *credentials](const std::string& user, const std::string& password) {
-          return user == own.user && password == own.password;
-        },
-        "metrics of trainer");
-  }
-  exposer->RegisterCollectable(metrics);
-  return std::unique_ptr<MetricsEndpoint>(new MetricsEndpoint(std::move(exposer), address->host, url));
+  return std::unique_ptr<MetricsEndpoint>(new MetricsEndpoint(std::move(server), url));
 }
 
 }  // namespace trainer::telemetry

@@ -47,25 +47,8 @@ class Trouble {
 
 }  // namespace
 
-// The metrics of now, for any thread.
-class PrometheusExporter::Served : public prometheus::Collectable {
- public:
-  void Set(std::vector<prometheus::MetricFamily> families) {
-    const std::lock_guard lock(mutex_);
-    families_ = std::move(families);
-  }
-  std::vector<prometheus::MetricFamily> Collect() const override {
-    const std::lock_guard lock(mutex_);
-    return families_;
-  }
-
- private:
-  mutable std::mutex mutex_;
-  std::vector<prometheus::MetricFamily> families_;
-};
-
 PrometheusExporter::PrometheusExporter(RunView view, WarnFunction warn)
-    : warn_(std::move(warn)), view_(std::move(view)), served_(std::make_shared<Served>()) {}
+    : warn_(std::move(warn)), view_(std::move(view)) {}
 
 absl::StatusOr<std::unique_ptr<PrometheusExporter>> PrometheusExporter::Start(
     const PrometheusOptions& options, std::string run, std::map<std::string, std::string> info,
@@ -80,11 +63,11 @@ absl::StatusOr<std::unique_ptr<PrometheusExporter>> PrometheusExporter::Start(
 }
 
 absl::Status PrometheusExporter::Open(const PrometheusOptions& options, const std::string& run_dir) {
-  served_->Set(MetricFamilies(view_));
   const std::string endpoint_file = (std::filesystem::path(run_dir) / "metrics_endpoint").string();
   std::remove(endpoint_file.c_str());  // left by a run that was killed
   if (!options.address.empty() && options.address != "none") {
-    auto endpoint = MetricsEndpoint::Open(options.address, options.auth_file, served_, warn_);
+    auto endpoint = MetricsEndpoint::Open(
+        options.address, options.auth_file, [this] { return Text(); }, warn_);
     if (!endpoint.ok()) return endpoint.status();
     endpoint_ = *std::move(endpoint);
     if (auto status = ReplaceFile(endpoint_file, url() + "\n"); !status.ok()) return status;
@@ -103,7 +86,7 @@ absl::Status PrometheusExporter::Open(const PrometheusOptions& options, const st
           absl::StrCat(kKey, "node_exporter reads only files named *.prom, not ", options.textfile));
     }
     textfile_ = options.textfile;
-    if (auto status = ReplaceFile(textfile_, MetricsText(served_->Collect())); !status.ok()) {
+    if (auto status = ReplaceFile(textfile_, Text()); !status.ok()) {
       return absl::InvalidArgumentError(absl::StrCat(kKey, status.message()));
     }
   }
@@ -116,37 +99,41 @@ absl::Status PrometheusExporter::Open(const PrometheusOptions& options, const st
 
 PrometheusExporter::~PrometheusExporter() { Finish(RunState::kFailed); }
 
+// By any thread.
+std::string PrometheusExporter::Text() const {
+  std::unique_lock lock(mutex_);
+  const RunView view = view_;
+  lock.unlock();
+  return MetricsText(MetricFamilies(view));
+}
+
 void PrometheusExporter::Update(const IntervalFigures& figures) {
-  IntervalFigures next = figures;
-  if (view_.figures) {
-    if (!next.valid_loss) next.valid_loss = view_.figures->valid_loss;
-    if (!next.valid_accuracy) next.valid_accuracy = view_.figures->valid_accuracy;
-    if (!next.ranks) next.ranks = std::move(view_.figures->ranks);
-  }
-  view_.totals = figures.totals;
-  view_.figures = std::move(next);
-  Show(/*ending=*/false);
+  Change([&] {
+    const auto before = std::exchange(view_.figures, figures);
+    view_.totals = figures.totals;
+    if (!before) return;
+    if (!figures.valid_loss) view_.figures->valid_loss = before->valid_loss;
+    if (!figures.valid_accuracy) view_.figures->valid_accuracy = before->valid_accuracy;
+    if (!figures.ranks) view_.figures->ranks = before->ranks;
+  });
 }
 
 void PrometheusExporter::Update(const RunTotals& totals) {
-  view_.totals = totals;
-  Show(/*ending=*/false);
+  Change([&] { view_.totals = totals; });
 }
 
-void PrometheusExporter::Show(bool ending) {
-  served_->Set(MetricFamilies(view_));
+void PrometheusExporter::Change(const std::function<void()>& change) {
   {
     const std::lock_guard lock(mutex_);
+    change();
     fresh_ = true;
-    ending_ = ending;
   }
   changed_.notify_one();
 }
 
 void PrometheusExporter::Finish(RunState state) {
   if (view_.state != RunState::kRunning) return;
-  view_.state = state;
-  Show(/*ending=*/true);
+  Change([&] { view_.state = state; });
   // A push that is under way and the last one take two seconds each at most.
   if (publisher_.joinable()) publisher_.join();
   if (!endpoint_file_.empty()) std::remove(endpoint_file_.c_str());
@@ -162,22 +149,21 @@ void PrometheusExporter::Publish() {
     bool fresh = false;
     {
       std::unique_lock lock(mutex_);
-      const auto woken = [&] { return ending_ || (fresh_ && !textfile_.empty()); };
+      const auto woken = [&] { return view_.state != RunState::kRunning || (fresh_ && !textfile_.empty()); };
       if (pushgateway_) {
         changed_.wait_until(lock, next_push, woken);
       } else {
         changed_.wait(lock, woken);
       }
       fresh = std::exchange(fresh_, false);
-      ending = ending_;
+      ending = view_.state != RunState::kRunning;
     }
     if (fresh && !textfile_.empty()) {
-      file_trouble.Report(ReplaceFile(textfile_, MetricsText(served_->Collect())),
+      file_trouble.Report(ReplaceFile(textfile_, Text()),
                           "; the run goes on, node_exporter sees old metrics");
     }
     if (pushgateway_ && (ending || Clock::now() >= next_push)) {
-      push_trouble.Report(pushgateway_->Push(MetricsText(served_->Collect())),
-                          "; the run goes on, and will try again");
+      push_trouble.Report(pushgateway_->Push(Text()), "; the run goes on, and will try again");
       next_push = Clock::now() +
                   std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(push_seconds_));
     }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -61,26 +62,23 @@ class PrometheusExporter {
   std::string url() const { return endpoint_ ? endpoint_->url() : ""; }
 
  private:
-  class Served;
-
   PrometheusExporter(RunView view, WarnFunction warn);
   absl::Status Open(const PrometheusOptions& options, const std::string& run_dir);
-  void Show(bool ending);
+  void Change(const std::function<void()>& change);
+  std::string Text() const;
   void Publish();
 
   const WarnFunction warn_;
-  RunView view_;
-  std::shared_ptr<Served> served_;  // what the endpoint and the thread read
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  RunView view_;        // guarded by mutex_; only the owner's thread changes it
+  bool fresh_ = false;  // it has changed since the textfile was written; guarded by mutex_
+
   std::unique_ptr<MetricsEndpoint> endpoint_;
   std::string endpoint_file_;
   std::optional<Pushgateway> pushgateway_;
   double push_seconds_ = 0;
   std::string textfile_;
-
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  bool fresh_ = false;   // there is something to write; guarded by mutex_
-  bool ending_ = false;  // likewise
   std::thread publisher_;
 };
 

@@ -20,8 +20,6 @@ import unittest
 from exporter_process import TIME_LIMIT_SECONDS, Exporter, environment, fetch, free_port, wait_for
 
 SKIPPED = 77
-# Those of the library's HTTP server, not ours.
-SERVER_METRICS = {"exposer_scrapes_total", "exposer_transferred_bytes_total", "exposer_request_latencies"}
 
 _programs = {}
 
@@ -116,9 +114,7 @@ class Metrics(ExporterTestCase):
         served = families(text)
         documented = self.documented()
         self.assertGreater(len(documented), 40)
-        self.assertEqual(set(served) - SERVER_METRICS, set(documented))
-        for name in SERVER_METRICS:
-            self.assertIn(f"`{name}`", _programs["doc"].read_text())
+        self.assertEqual(set(served), set(documented))
         found = samples(text)
         for name, (kind, labels, meaning) in documented.items():
             self.assertEqual(served[name], (kind, meaning), name)
@@ -311,7 +307,7 @@ class Endpoint(ExporterTestCase):
         for task in pathlib.Path(f"/proc/{exporter.process.pid}/task").iterdir():
             mask = re.search(r"^SigBlk:\s*(\w+)$", (task / "status").read_text(), re.M).group(1)
             blocked[int(task.name)] = int(mask, 16)
-        self.assertGreaterEqual(len(blocked), 4, "civetweb's and ours")
+        self.assertGreaterEqual(len(blocked), 5, "one that listens, two that answer, one that writes")
         for thread, mask in blocked.items():
             for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGPIPE):
                 self.assertEqual(bool(mask >> (number - 1) & 1), thread != exporter.process.pid, (thread, number))
@@ -412,8 +408,9 @@ class Textfile(ExporterTestCase):
 
         reader = threading.Thread(target=read)
         reader.start()
-        for step in range(1, 400):
+        for step in range(1, 200):
             exporter.tell(f"update {step} 0.5")
+            time.sleep(0.002)
         exporter.tell("finish finished")
         stop.set()
         reader.join()

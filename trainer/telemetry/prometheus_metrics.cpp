@@ -184,8 +184,8 @@ const std::vector<Metric>& Metrics() {
        Figure<&F::bus_bandwidth_bytes_per_second>},
 
       // What has happened.
-      {"trainer_steps_total", kCounter, "steps", "", "Steps done.", Total<&T::steps>},
-      {"trainer_utterances_total", kCounter, "utterances", "", "Utterances trained on.",
+      {"trainer_steps_total", kCounter, "steps", "", "Steps done, since this start.", Total<&T::steps>},
+      {"trainer_utterances_total", kCounter, "utterances", "", "Utterances trained on, since this start.",
        Total<&T::utterances>},
       {"trainer_frames_total", kCounter, "frames", "", "Frames trained on, since this start.",
        Total<&T::frames>},
@@ -199,7 +199,7 @@ const std::vector<Metric>& Metrics() {
       {"trainer_stop_signals_total", kCounter, "signals", "",
        "Stop signals that a rank got, since this start.", Total<&T::signals>},
       {"trainer_nonfinite_steps_total", kCounter, "steps", "",
-       "Steps whose loss or gradient was no finite number.", Total<&T::nonfinite_steps>},
+       "Steps whose loss or gradient was no finite number, since this start.", Total<&T::nonfinite_steps>},
       {"trainer_skipped_utterances", kGauge, "utterances", "",
        "Unreadable utterances that were left out when the data set was made.", Total<&T::skipped_utterances>},
 

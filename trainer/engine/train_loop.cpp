@@ -32,7 +32,10 @@ absl::StatusOr<RunEnd> TrainLoop::Run() {
   RETURN_IF_ERROR(SetUp());
   RETURN_IF_ERROR(Resume());
   auto end = Loop();
-  if (end.ok()) recorder_->Close();
+  if (end.ok()) {
+    recorder_->Close(*end == RunEnd::kFinished ? telemetry::RunState::kFinished
+                                               : telemetry::RunState::kStopped);
+  }
   if (end.ok() && steps_done_ > steps_at_start_) {
     RETURN_IF_ERROR(
         launcher::AgreeOn(world_, WriteSummary(*end == RunEnd::kFinished ? "finished" : "stopped")));

@@ -215,9 +215,9 @@ class Live(unittest.TestCase):
         lines = {line["step"]: line for line in run_trainer.metrics(self.folder / "runs/real") if "step" in line}
         for step in seen["trainer_step"]:
             self.assertIn(step, lines)
-        losses = {line["loss"] for line in lines.values()}
+        losses = {f"{line['loss']:.12g}" for line in lines.values()}
         for loss in seen["trainer_loss"]:
-            self.assertIn(loss, losses)
+            self.assertIn(f"{loss:.12g}", losses)
         self.job.signal_mpirun(signal.SIGTERM)
         self.job.finish()
         self.assertFalse((self.folder / "runs/real/metrics_endpoint").exists())

@@ -218,8 +218,8 @@ class Live(unittest.TestCase):
         losses = {f"{line['loss']:.12g}" for line in lines.values()}
         for loss in seen["trainer_loss"]:
             self.assertIn(f"{loss:.12g}", losses)
-        self.job.signal_mpirun(signal.SIGTERM)
-        self.job.finish()
+        self.job.signal_mpirun(signal.SIGUSR1)
+        self.assertEqual(self.job.finish().code, 75)
         self.assertFalse((self.folder / "runs/real/metrics_endpoint").exists())
         wait_for(lambda: not self.prometheus.series('trainer_step{run="real"}', True), "the end")
 

@@ -1,5 +1,5 @@
-"""A real Prometheus fetches from a real run of two ranks, and from an exporter that claims to have GPUs; then each query of
-both dashboards must have an answer.
+"""A real Prometheus fetches from a real run of two ranks, and from an exporter that claims to have GPUs; then each query
+of both dashboards must have an answer. And what is left of a run that has ended.
 
 Usage: live.py TRAINER MELS EXPORT_METRICS [unittest's options]
 """
@@ -22,7 +22,7 @@ TESTS = pathlib.Path(__file__).resolve().parents[1]
 sys.path += [str(TESTS / "trainer/run"), str(TESTS / "trainer/telemetry")]
 import grafana  # noqa: E402
 import run_trainer  # noqa: E402
-from exporter_process import Exporter, environment, fetch, free_port, wait_for  # noqa: E402
+from exporter_process import Exporter, Gateway, environment, fetch, free_port, wait_for  # noqa: E402
 
 SKIPPED = 77
 # What a run on CPUs cannot fill.
@@ -224,10 +224,65 @@ class Live(unittest.TestCase):
         wait_for(lambda: not self.prometheus.series('trainer_step{run="real"}', True), "the end")
 
 
+class Ends(run_trainer.RunTestCase):
+    """What is left of a run that has ended, and runs that cannot begin."""
+
+    def keys(self, **more):
+        return {"metrics__prometheus__textfile": self.scratch / "run.prom", "metrics__prometheus__push_seconds": 3600,
+                **more}
+
+    def test_finished(self):
+        with Gateway(free_port()) as gateway:
+            run_trainer.train(self, 2, self.data, self.scratch / "run", **self.keys(
+                metrics__prometheus__pushgateway=gateway.url))
+            for text in ((self.scratch / "run.prom").read_text(), gateway.metrics()):
+                self.assertRegex(text, r'(?m)^trainer_run_state{.*state="finished".*} 1$')
+                self.assertRegex(text, r'(?m)^trainer_run_state{.*state="running".*} 0$')
+                self.assertRegex(text, r'(?m)^trainer_step{.*run="run".*} 50$')
+                self.assertRegex(text, r'(?m)^trainer_steps_total{.*} 50$')
+                self.assertRegex(text, r'(?m)^trainer_rank_info{.*rank="1".*} 1$')
+
+    def test_diverged(self):
+        with Gateway(free_port()) as gateway:
+            result = run_trainer.run(2, run_trainer.training(self.data, self.scratch / "run", **self.keys(
+                optimizer__lr=1e30, schedule__warmup_steps=0, metrics__prometheus__pushgateway=gateway.url)))
+            self.assertNotIn(result.code, (0, 2, 75), result)
+            self.assertIn("diverged", result.err)
+            for text in ((self.scratch / "run.prom").read_text(), gateway.metrics()):
+                self.assertRegex(text, r'(?m)^trainer_run_state{.*state="failed".*} 1$')
+                self.assertRegex(text, r'(?m)^trainer_nonfinite_steps_total{.*} 1$')
+
+    def test_counters_start_anew_where_a_run_goes_on(self):
+        run_trainer.train(self, 1, self.data, self.scratch / "run", **self.keys(schedule__total_steps=20))
+        run_trainer.train(self, 1, self.data, self.scratch / "run", **self.keys(schedule__total_steps=30))
+        text = (self.scratch / "run.prom").read_text()
+        for name, number in (("step", 30), ("steps_total", 10), ("resumes_total", 1)):
+            self.assertRegex(text, rf"(?m)^trainer_{name}{{.*}} {number}$")
+
+    def test_a_second_run_takes_the_next_port(self):
+        port = free_port()
+        endpoint = self.scratch / "first/metrics_endpoint"
+        with run_trainer.Job(1, run_trainer.training(self.data, self.scratch / "first", schedule__total_steps=10**6,
+                                                     metrics__prometheus__address=port)) as first:
+            self.assertTrue(first.wait_until(endpoint.exists, "metrics_endpoint", 0.05))
+            second = run_trainer.train(self, 1, self.data, self.scratch / "second", metrics__prometheus__address=port)
+            self.assertIn(f"port {port} is taken, so the metrics are at http://127.0.0.1:", second.out)
+            self.assertEqual(endpoint.read_text(), f"http://127.0.0.1:{port}/metrics\n")
+            self.assertEqual(fetch(endpoint.read_text().strip())[0], 200)
+
+    def test_what_cannot_be_is_one_line(self):
+        for key, value in (("address", "nowhere"), ("textfile", "x.txt"), ("pushgateway", "ftp://x")):
+            result = run_trainer.run(2, run_trainer.training(self.data, self.scratch / "run",
+                                                             **{f"metrics__prometheus__{key}": value}))
+            self.assertEqual(result.code, 2, result)
+            self.assertEqual(len(result.own_lines()), 1, result)
+            self.assertIn(f"metrics.prometheus.{key}: ", result.own_lines()[0])
+
+
 if __name__ == "__main__":
     if len(sys.argv) < 4:
         sys.exit(__doc__.strip())
-    for program in ("prometheus", "mpirun"):
+    for program in ("prometheus", "prometheus-pushgateway", "mpirun"):
         if shutil.which(program) is None:
             print(f"skipped: there is no {program} (scripts/test_packages.txt)")
             sys.exit(SKIPPED)

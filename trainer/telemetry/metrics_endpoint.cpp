@@ -142,6 +142,7 @@ class MetricsEndpoint::Server {
     server_.new_task_queue = [] { return new httplib::ThreadPool(2); };
     // One answer a connection, and little time to ask for it: none may keep a thread for long.
     server_.set_keep_alive_max_count(1);
+    server_.set_keep_alive_timeout(2);
     server_.set_read_timeout(2);
     server_.set_write_timeout(2);
     server_.set_payload_max_length(1024);

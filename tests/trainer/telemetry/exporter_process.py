@@ -1,4 +1,4 @@
-"""The program export_metrics as a process, and what a test of it needs: ports, HTTP, patience."""
+"""The program export_metrics and a Pushgateway as processes, and what tests of them need: ports, HTTP, patience."""
 
 import contextlib
 import os
@@ -96,3 +96,29 @@ def wait_for(condition, what):
             raise AssertionError(f"waited {TIME_LIMIT_SECONDS} s for {what}")
         time.sleep(0.02)
     return result
+
+
+class Gateway:
+    """A real Pushgateway."""
+
+    def __init__(self, port):
+        self.url = f"http://127.0.0.1:{port}"
+        self._process = subprocess.Popen(["prometheus-pushgateway", f"--web.listen-address=127.0.0.1:{port}"],
+                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
+        wait_for(self._ready, "the Pushgateway")
+
+    def _ready(self):
+        try:
+            return fetch(f"{self.url}/-/ready")[0] == 200
+        except OSError:
+            return False
+
+    def metrics(self):
+        return fetch(f"{self.url}/metrics")[1]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._process.kill()
+        self._process.wait()

@@ -144,7 +144,9 @@ absl::Status Run(const Arguments& arguments, const launcher::World& world, int* 
   const auto document = report::BuildDocument(runs, kVersionLine,
                                               std::chrono::duration_cast<std::chrono::seconds>(now).count());
   const auto labels = report::Labels(arguments.runs);
-  const auto page = report::RenderPage(document, absl::StrJoin(labels, ", "));
+  const auto title =
+      labels.size() <= 4 ? absl::StrJoin(labels, ", ") : absl::StrCat(labels.size(), " runs compared");
+  const auto page = report::RenderPage(document, title);
   RETURN_IF_ERROR(data::WriteFileAtomically(out, page));
   std::printf("wrote %s (%s)\n", out.c_str(),
               absl::StrFormat("%.0f KiB", static_cast<double>(page.size()) / 1024).c_str());

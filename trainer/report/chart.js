@@ -57,8 +57,10 @@ class Plot {
   begin(x, y) {
     this.svg.replaceChildren();
     this.width = Math.max(this.svg.parentElement.clientWidth || 600, 200);
-    const ticks = y.log ? logTicks(y.low, y.high) : linearTicks(y.low, y.high, 4);
-    const labels = ticks.map(tick => y.format(tick));
+    const unit = y.format.unitOf?.(y.high) ?? 1;
+    const ticks = y.log ? logTicks(y.low, y.high) : linearTicks(y.low / unit, y.high / unit, 4).map(tick => tick * unit)
+      .filter(tick => y.format !== format.rank || Number.isInteger(tick));
+    const labels = ticks.map(tick => y.format(tick).replace(/\.0+(?=[ e]|$)/, ""));
     const left = Math.min(12 + 6.6 * Math.max(...labels.map(label => label.length), 3), 90);
     this.box = {left, right: this.width - 14, top: 8, bottom: this.height - 24};
     this.svg.setAttribute("viewBox", `0 0 ${this.width} ${this.height}`);
@@ -137,7 +139,7 @@ class LineChart {
     const card = element("div", {class: "card", "data-chart": spec.id},
                          element("div", {class: "chart-head"}, element("h3", {}, spec.title), this.at), this.legend);
     host.append(card);
-    this.plot = new Plot(card, spec.title);
+    this.plot = new Plot(card, spec.title, spec.large ? 250 : 190);
     charts.push(this);
   }
 

@@ -44,7 +44,7 @@ const format = {
     if (!isNumber(value)) return "–";
     if (value === 0) return "0";
     const size = Math.abs(value);
-    if (size >= 1e6 || size < 1e-3) return value.toExponential(2);
+    if (size >= 1e6 || size < 1e-3) return value.toExponential(2).replace(/\.?0+e/, "e");
     if (size >= 1000) return Math.round(value).toLocaleString("en-US");
     return String(Number(value.toPrecision(4)));
   },
@@ -80,8 +80,14 @@ const format = {
     return `${Number(value.toPrecision(3))} ${["B", "KiB", "MiB", "GiB", "TiB", "PiB"][unit]}`;
   },
   bandwidth: value => isNumber(value) ? `${format.bytes(value)}/s` : "–",
+  rank: value => isNumber(value) ? String(value) : "–",
   time: seconds => isNumber(seconds) ? new Date(1000 * seconds).toLocaleString() : "–",
 };
+
+// What ticks are round numbers of.
+format.bytes.unitOf = high => 1024 ** Math.min(Math.max(Math.floor(Math.log2(high) / 10), 0), 5);
+format.bandwidth.unitOf = format.bytes.unitOf;
+format.rank.unitOf = high => Math.ceil(high / 8);
 
 // Round numbers in [low, high], some `count` of them.
 function linearTicks(low, high, count) {

@@ -32,8 +32,8 @@ function ranksOf(run) {
 // [title, of a run: its text, of a run: what is compared, whether more is better]
 const keyFigures = [
   ["Best validation accuracy", run => format.percent(run.figures.best?.valid_accuracy), run => run.figures.best?.valid_accuracy, true],
-  ["Its loss", run => format.number(run.figures.best?.valid_loss), run => run.figures.best?.valid_loss, false],
-  ["At step", run => format.count(run.figures.best?.step)],
+  ["Loss then", run => format.number(run.figures.best?.valid_loss), run => run.figures.best?.valid_loss, false],
+  ["Step of the best", run => format.count(run.figures.best?.step)],
   ["Last training loss", run => format.number(run.figures.loss), run => run.figures.loss, false],
   ["Last training accuracy", run => format.percent(run.figures.accuracy), run => run.figures.accuracy, true],
   ["Steps", run => format.count(run.figures.steps)],
@@ -72,7 +72,8 @@ function overview(host) {
   });
   const rows = shown.map(([title, show, value], f) => [title, ...runs.map(run => (
     {content: show(run), className: value && best[f] !== undefined && value(run) === best[f] ? "best" : null}))]);
-  rows.push(["Ended", ...runs.map(ending)], ["Ran as", ...runs.map(run => ranksOf(run) || "–")]);
+  const words = text => ({content: text, className: "words"});
+  rows.push(["Ended", ...runs.map(run => words(ending(run)))], ["Ran as", ...runs.map(run => words(ranksOf(run) || "–"))]);
   host.append(element("div", {class: "card"}, table([{title: ""}, ...runs.map(run => ({title: named(run), number: true}))], rows)));
 }
 
@@ -80,7 +81,7 @@ const isDifference = row => row.key !== "run.dir" && (several
   ? row.values.some(value => value !== row.values[0])
   : row.values[0] !== row.default);
 const cellText = value => value === null ? "–" : value === "" ? "(empty)" : value;
-const configColumns = [{title: "key"}, ...(several ? runs.map(run => ({title: named(run)})) : [{title: "this run"}]), {title: "default"}];
+const configColumns = () => [{title: "key"}, ...(several ? runs.map(run => ({title: named(run)})) : [{title: "this run"}]), {title: "default"}];
 const configRow = row => [element("code", {}, row.key), ...row.values.map(value => element("code", {}, cellText(value))),
                           element("span", {class: "soft"}, cellText(row.default))];
 
@@ -90,14 +91,14 @@ function differences(host) {
     element("h3", {}, several ? "What the configurations differ in" : "Changed from the defaults"));
   if (!report.config.length) card.append(element("p", {class: "soft"}, "There is no readable config.yaml."));
   else if (!rows.length) card.append(element("p", {class: "soft"}, several ? "Nothing but run.dir." : "Nothing."));
-  else card.append(table(configColumns, rows.map(configRow)));
+  else card.append(table(configColumns(), rows.map(configRow)));
   host.append(card);
 }
 
 function wholeConfig(host) {
   if (!report.config.length) return;
   const place = element("div");
-  const show = word => place.replaceChildren(table(configColumns,
+  const show = word => place.replaceChildren(table(configColumns(),
     report.config.filter(row => row.key.includes(word)).map(row => Object.assign(configRow(row), {changed: isDifference(row)})),
     row => row.changed ? "changed" : null));
   const filter = element("input", {type: "search", placeholder: "Filter keys", "aria-label": "Filter keys", oninput: () => show(filter.value.trim())});
@@ -109,8 +110,8 @@ function wholeConfig(host) {
 const share = {format: format.percent, zero: true, log: false};
 // Each series: [column, its name, dashed].
 const curveSpecs = [
-  {id: "loss", title: "Loss", format: format.number, series: [["loss", "train"], ["valid_loss", "valid", true]]},
-  {id: "accuracy", title: "Accuracy", format: format.percent, log: false, series: [["accuracy", "train"], ["valid_accuracy", "valid", true]]},
+  {id: "loss", title: "Loss", large: true, format: format.number, series: [["loss", "train"], ["valid_loss", "valid", true]]},
+  {id: "accuracy", title: "Accuracy", large: true, format: format.percent, log: false, series: [["accuracy", "train"], ["valid_accuracy", "valid", true]]},
   {id: "learning_rate", title: "Learning rate", format: format.number, zero: true, series: [["learning_rate", "rate"]]},
   {id: "gradient_norm", title: "Gradient norm", format: format.number, zero: true, series: [["gradient_norm", "before clipping"]]},
   {id: "update_ratio", title: "Update norm over weight norm", format: format.number, zero: true, series: [["update_ratio", "ratio"]]},
@@ -119,8 +120,8 @@ const curveSpecs = [
   {id: "exposed_communication", title: "Exposed communication", ...share, series: [["exposed_communication_share", "share of the step"]]},
   {id: "bandwidth", title: "Bus bandwidth of all-reduces", format: format.bandwidth, zero: true, series: [["bus_bandwidth_bytes_per_second", "bandwidth"]]},
   {id: "memory", title: "Memory, of the rank that holds most", format: format.bytes, zero: true, series: [["host_memory_bytes", "host"], ["device_memory_bytes", "device", true]]},
-  {id: "lag", title: "Slowest rank's work above the median's", ...share, series: [["slowest_rank_lag", "lag"]]},
-  {id: "slowest_rank", title: "Slowest rank", format: value => String(Number(value.toFixed(2))), log: false, dots: true, zero: true, series: [["slowest_rank", "rank"]]},
+  {id: "lag", title: "Lag of the slowest rank", ...share, series: [["slowest_rank_lag", "its work above the median"]]},
+  {id: "slowest_rank", title: "Slowest rank", format: format.rank, log: false, dots: true, zero: true, series: [["slowest_rank", "rank"]]},
   {id: "flops", title: "Model FLOPs utilisation", ...share, series: [["model_flops_utilization", "of the devices' peak"]]},
 ];
 
@@ -130,7 +131,7 @@ function curves(host) {
     return;
   }
   const pressed = (group, value, text, use) => {
-    const button = element("button", {type: "button", "aria-pressed": state[group] === value, onclick: () => {
+    const button = element("button", {type: "button", "aria-pressed": String(state[group] === value), onclick: () => {
       state[group] = value;
       state.pointed = null;
       for (const other of button.parentElement.children) other.setAttribute("aria-pressed", other === button);
@@ -145,24 +146,25 @@ function curves(host) {
     element("span", {class: "group", role: "group", "aria-label": "Horizontal axis"}, pressed("axis", "steps", "Steps"), pressed("axis", "time", "Time")),
     element("label", {for: "smoothing"}, "Smoothing ", smoothing),
     element("label", {for: "log"}, log, " Logarithmic")));
-  const grid = element("div", {class: "grid"});
-  host.append(grid);
+  const large = element("div", {class: "grid large"}), small = element("div", {class: "grid"});
+  host.append(large, small);
   for (const spec of curveSpecs) {
     const series = runs.flatMap(run => spec.series.filter(([column]) => run.curves[column]).map(([column, name, dashed]) => ({
       run, curve: run.curves[column], dashed, color: several ? run.color : `var(--c${dashed ? 1 : 0})`,
       name: several ? (spec.series.length > 1 ? `${run.label}, ${name}` : run.label) : name})));
-    if (series.length) new LineChart(grid, spec, series);
+    if (series.length) new LineChart(spec.large ? large : small, spec, series);
   }
 }
 
 function environment(host) {
-  const list = value => Array.isArray(value) ? [...new Set(value)].join(", ") : value;
+  const list = (value, between = ", ") => Array.isArray(value) ? value.join(between) : value;
+  const hosts = start => list(Array.isArray(start.hosts) ? [...new Set(start.hosts)] : start.hosts);
   const facts = [
     ["Run folder", run => run.folder], ["Program", run => lastStart(run).version],
-    ["Ranks", run => lastStart(run).world_size ?? run.summary?.world_size], ["Hosts", run => list(lastStart(run).hosts)],
+    ["Ranks", run => lastStart(run).world_size ?? run.summary?.world_size], ["Hosts", run => hosts(lastStart(run))],
     ["Device", run => lastStart(run).device ?? run.summary?.device], ["Communication", run => lastStart(run).communicator],
     ["Threads a rank", run => lastStart(run).threads], ["LibTorch", run => lastStart(run).torch],
-    ["Compiler", run => lastStart(run).compiler], ["Command", run => list(lastStart(run).command)],
+    ["Compiler", run => lastStart(run).compiler], ["Command", run => list(lastStart(run).command, " ")],
   ];
   const text = value => value == null ? "–" : element("code", {}, typeof value === "object" ? JSON.stringify(value) : String(value));
   const rows = facts.map(([title, get]) => [title, ...runs.map(get)]).filter(row => row.slice(1).some(value => value != null));
@@ -170,7 +172,7 @@ function environment(host) {
     table([{title: ""}, ...runs.map(run => ({title: several ? named(run) : "this run"}))], rows.map(([title, ...values]) => [title, ...values.map(text)]))));
   const starts = runs.flatMap(run => run.starts.map((start, i) => [
     ...(several ? [run.label] : []), `${i + 1}`, format.time(start.unix_seconds), format.count(start.from_step), format.count(start.world_size),
-    text(list(start.hosts)), text(start.version)]));
+    text(hosts(start)), text(start.version)]));
   if (!starts.length) return;
   host.append(element("div", {class: "card"}, element("h3", {}, "Starts"),
     table([...(several ? [{title: "run"}] : []), {title: "start", number: true}, {title: "time"}, {title: "from step", number: true},

@@ -25,7 +25,7 @@ function phaseBar(run) {
 
 function phaseTable(runs) {
   const names = Object.keys(phaseNames).filter(name => runs.some(run => run.phases.names.includes(name)));
-  const rows = names.map(name => [element("span", {class: "legend"}, element("span", {}, phaseKey(name), phaseNames[name])),
+  const rows = names.map(name => [element("span", {class: "keyed"}, phaseKey(name), phaseNames[name]),
     ...runs.flatMap(run => {
       const i = run.phases.names.indexOf(name);
       if (i < 0) return ["–", "–"];
@@ -97,7 +97,7 @@ function runChoice(host, runs, label, use) {
   if (runs.length > 1) {
     const select = element("select", {"aria-label": label, onchange: () => use(runs[select.selectedIndex])},
                            ...runs.map(run => element("option", {}, run.label)));
-    host.append(element("div", {class: "toolbar"}, element("label", {}, `${label} `, select)));
+    host.append(element("div", {class: "toolbar choice"}, element("label", {}, `${label} `, select)));
   }
   const place = element("div");
   host.append(place);
@@ -114,7 +114,7 @@ function phasesSection(host, runs) {
   host.append(bars);
   let chart;
   const place = runChoice(host, timed, "Over the steps of", run => chart.choose(run));
-  place.style.marginTop = "1rem";
+  place.classList.add("apart");
   chart = new PhaseChart(place, timed[0]);
 }
 
@@ -122,9 +122,9 @@ function stragglersSection(host, runs) {
   const several = runs.filter(run => run.stragglers.length);
   if (!several.length) return;
   const rows = several.flatMap(run => run.stragglers.map(row =>
-    [run.label, `${row.rank}`, row.host, format.percent(row.share), format.percent(row.lag)]));
+    [...(runs.length > 1 ? [run.label] : []), `${row.rank}`, row.host, format.percent(row.share), format.percent(row.lag)]));
   host.append(element("div", {class: "card", style: {marginTop: "1rem"}}, element("h3", {}, "Slowest ranks"),
     element("p", {class: "soft"}, "How often a rank's own work took longest, and by how much it then exceeded the ranks' median."),
-    table([{title: "run"}, {title: "rank", number: true}, {title: "host"}, {title: "log lines", number: true},
+    table([...(runs.length > 1 ? [{title: "run"}] : []), {title: "rank", number: true}, {title: "host"}, {title: "slowest in", number: true},
            {title: "above the median", number: true}], rows)));
 }

@@ -138,6 +138,18 @@ std::string TextOf(const YAML::Node& value) {
   return absl::StrCat("[", absl::StrJoin(items, ", "), "]");
 }
 
+void AddEntries(const YAML::Node& section, const std::string& prefix, int depth, FlatConfig& config) {
+  constexpr int kDeepest = 4;
+  for (const auto& entry : section) {
+    const std::string key = prefix + entry.first.as<std::string>();
+    if (entry.second.IsMap() && depth < kDeepest) {
+      AddEntries(entry.second, key + ".", depth + 1, config);
+    } else {
+      config.emplace_back(key, TextOf(entry.second));
+    }
+  }
+}
+
 }  // namespace
 
 std::string ValueOf(const FlatConfig& config, const std::string& key) {
@@ -152,16 +164,7 @@ absl::StatusOr<FlatConfig> FlattenYaml(const std::string& text) {
     const auto root = YAML::Load(text);
     if (!root.IsMap()) return absl::DataLossError("it is not YAML of sections");
     FlatConfig config;
-    for (const auto& section : root) {
-      const auto name = section.first.as<std::string>();
-      if (!section.second.IsMap()) {
-        config.emplace_back(name, TextOf(section.second));
-        continue;
-      }
-      for (const auto& entry : section.second) {
-        config.emplace_back(absl::StrCat(name, ".", entry.first.as<std::string>()), TextOf(entry.second));
-      }
-    }
+    AddEntries(root, "", 0, config);
     return config;
   } catch (const YAML::Exception& error) {
     return absl::DataLossError(error.what());

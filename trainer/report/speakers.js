@@ -23,7 +23,7 @@ class ConfusionMatrix {
     this.readout = element("p", {class: "readout", "aria-live": "polite"});
     this.holder = element("div");
     const card = element("div", {class: "card", "data-chart": "confusion"}, element("h3", {}, "Confusion matrix"),
-      element("p", {class: "soft"}, "A row a speaker, a column an answer. Darker: a larger share of the speaker's utterances."),
+      element("p", {class: "soft"}, "A row a speaker, a column an answer; the stronger the colour, the larger the share of the speaker's utterances."),
       this.holder, this.readout,
       element("div", {class: "matrix-key"}, ...[["c0", "right"], ["c1", "wrong"]].map(([color, text]) =>
         element("span", {}, element("span", {class: "dot", style: {background: `var(--${color})`}}), ` ${text}`))));
@@ -117,7 +117,7 @@ function hardestTable(host, evaluation) {
     const rows = evaluation.hardest.slice(0, count).map(([speaker, utterances, correct, other, confusions]) => {
       const share = correct / utterances;
       const meter = element("span", {class: "meter"}, element("i", {style: {width: `${100 * share}%`}}));
-      return [speaker, element("span", {}, meter, format.percent(share)), `${correct} of ${utterances}`,
+      return [speaker, element("span", {class: "metered"}, meter, element("span", {}, format.percent(share))), `${correct} of ${utterances}`,
               confusions > 0 ? `${other} (${confusions})` : "–"];
     });
     return table([{title: "speaker"}, {title: "accuracy", number: true}, {title: "right", number: true}, {title: "most often taken for"}], rows);
@@ -130,7 +130,7 @@ function hardestTable(host, evaluation) {
       shown.replaceWith(all);
       shown = all;
       more.remove();
-    }}, `Show ${evaluation.hardest.length}`);
+    }}, evaluation.hardest.length < evaluation.speakers ? `Show ${evaluation.hardest.length}` : `Show all ${evaluation.speakers}`);
     card.append(more);
   }
   host.append(card);

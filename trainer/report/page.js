@@ -162,7 +162,8 @@ function environment(host) {
   const facts = [
     ["Run folder", run => run.folder], ["Program", run => lastStart(run).version],
     ["Ranks", run => lastStart(run).world_size ?? run.summary?.world_size], ["Hosts", run => hosts(lastStart(run))],
-    ["Device", run => lastStart(run).device ?? run.summary?.device], ["Communication", run => lastStart(run).communicator],
+    ["Device", run => lastStart(run).device ?? run.summary?.device], ["GPU", run => lastStart(run).gpu || null],
+    ["Communication", run => lastStart(run).communicator],
     ["Threads a rank", run => lastStart(run).threads], ["LibTorch", run => lastStart(run).torch],
     ["Compiler", run => lastStart(run).compiler], ["Command", run => list(lastStart(run).command, " ")],
   ];

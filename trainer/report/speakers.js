@@ -43,10 +43,10 @@ class ConfusionMatrix {
                                    "aria-label": `Confusion matrix of ${rows.length} speakers; arrow keys read it out`});
     svg.append(svgElement("rect", {class: "frame", x: margin, y: margin, width: size * columns.length, height: size * rows.length}));
     for (const [row, column, count] of cells) {
-      // The square root, so that a single mistake can be seen.
+      // The root and the floor, so that a single mistake can be seen.
       svg.append(svgElement("rect", {
         class: rows[row] === columns[column] ? "right" : "wrong", x: margin + column * size, y: margin + row * size,
-        width: size * 0.96, height: size * 0.96, opacity: Math.sqrt(count / this.totals[row]).toFixed(3)}));
+        width: size * 0.96, height: size * 0.96, opacity: (0.2 + 0.8 * Math.sqrt(count / this.totals[row])).toFixed(3)}));
     }
     if (names) {
       const label = Math.min(size * 0.9, 11);

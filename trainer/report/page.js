@@ -11,8 +11,11 @@ const named = run => element("span", {}, dot(run.color), ` ${run.label}`);
 // Rows of [name, value, what is said below it].
 function tiles(rows) {
   const shown = rows.filter(([, value]) => value !== "–");
-  return element("dl", {class: "tiles"}, ...shown.map(([name, value, below]) =>
+  const columns = shown.length <= 6 ? shown.length : Math.ceil(shown.length / 2);
+  const list = element("dl", {class: "tiles"}, ...shown.map(([name, value, below]) =>
     element("div", {class: "tile"}, element("dt", {}, name), element("dd", {}, value), below ? element("dd", {}, below) : null)));
+  list.style.setProperty("--columns", columns);
+  return list;
 }
 
 const lastStart = run => run.starts[run.starts.length - 1] ?? {};

@@ -84,7 +84,7 @@ class ConfusionMatrix {
     if (!inside) {
       const wrong = cells.filter(([r, c]) => rows[r] !== columns[c]);
       this.readout.textContent = `${format.count(wrong.reduce((all, cell) => all + cell[2], 0))} of ` +
-        `${format.count(this.totals.reduce((a, b) => a + b, 0))} utterances went to another speaker, in ${format.count(wrong.length)} pairs.`;
+        `${format.count(this.totals.reduce((a, b) => a + b, 0))} utterances went to another speaker, in ${format.count(wrong.length)} ${wrong.length === 1 ? "pair" : "pairs"}.`;
       return;
     }
     const {margin, size} = this.geometry;

@@ -246,6 +246,7 @@ std::vector<std::string> Labels(const std::vector<std::string>& folders) {
 nlohmann::ordered_json BuildDocument(const std::vector<ReportedRun>& runs, const std::string& version,
                                      int64_t created_unix_seconds) {
   std::vector<std::string> folders;
+  folders.reserve(runs.size());
   for (const auto& reported : runs) folders.push_back(reported.run.folder);
   const auto labels = Labels(folders);
   const size_t most_points = std::clamp(3 * kMostPoints / 2 / runs.size(), kFewestPoints, kMostPoints);

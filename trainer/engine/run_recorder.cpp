@@ -187,9 +187,13 @@ absl::Status RunRecorder::Open(int64_t step, const std::vector<std::string>& hos
 absl::Status RunRecorder::WriteStart(int64_t step, const std::vector<std::string>& hosts) {
   const std::string path = (fs::path(config_.run.dir) / "starts.jsonl").string();
   std::ifstream earlier(path);
+  bool torn = false;
   for (std::string line; std::getline(earlier, line);) {
     const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (json.is_object() && json.value("from_step", int64_t{0}) > 0) ++totals_.resumes;
+    const auto from =
+        json.is_object() ? json.value("/from_step"_json_pointer, nlohmann::json()) : nlohmann::json();
+    if (from.is_number() && from > 0) ++totals_.resumes;
+    torn = earlier.eof();  // no line break: written by a run that was killed at it
   }
   if (step > 0) ++totals_.resumes;
   const nlohmann::ordered_json start = {
@@ -201,7 +205,8 @@ absl::Status RunRecorder::WriteStart(int64_t step, const std::vector<std::string
       {"compiler", __VERSION__},           {"command", CommandLine()},
   };
   std::ofstream file(path, std::ios::app);
-  file << start.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << std::endl;
+  file << (torn ? "\n" : "") << start.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
+       << std::endl;
   if (!file) return data::ErrnoStatus(errno, "cannot write", path);
   return absl::OkStatus();
 }

@@ -4,7 +4,8 @@
 
 On: a log line every 10 steps with figures of all ranks, Prometheus fetching once a second, TensorBoard's event files.
 Off: a log line every 50. (The clock of the phases is always on: ten readings of the time a step, a microsecond at most.) Trains `simple`
-on two ranks on synthetic utterances, the runs interleaved; prints the median time of a step of each, their ratio, and its spread.
+on two ranks on synthetic utterances, the runs interleaved; prints the median time of a step of each, their ratio and its
+spread, and the share of a step that rank 0 spent recording by its own clock, which a busy machine blurs less.
 """
 
 import argparse
@@ -35,7 +36,7 @@ def fetch_until(done):
 
 
 def step_seconds(arguments, data, folder, settings):
-    """Mean seconds of a step after the warm-up, by the run's own clock."""
+    """Mean seconds of a step after the warm-up by the run's own clock, and those of them that rank 0 spent recording."""
     run = folder / "run"
     shutil.rmtree(run, ignore_errors=True)
     environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
@@ -52,7 +53,8 @@ def step_seconds(arguments, data, folder, settings):
         fetcher.join()
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     first = next(line for line in lines if line["step"] >= WARM_UP_STEPS)
-    return (lines[-1]["unix_seconds"] - first["unix_seconds"]) / (lines[-1]["step"] - first["step"])
+    seconds = (lines[-1]["unix_seconds"] - first["unix_seconds"]) / (lines[-1]["step"] - first["step"])
+    return seconds, statistics.mean(line["recording_seconds"] for line in lines if line["step"] > first["step"])
 
 
 def main():
@@ -67,17 +69,22 @@ def main():
         folder = pathlib.Path(name)
         subprocess.run([arguments.programs / "mels", "synth", folder / "data", "--speakers", "600", "--utterances", "2000",
                         "--seed", "1"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        with_all, without = [], []
+        with_all, without, shares = [], [], []
         for round_number in range(arguments.rounds):
             pair = [(with_all, ON), (without, OFF)]
             for times, settings in pair if round_number % 2 == 0 else reversed(pair):
-                times.append(step_seconds(arguments, folder / "data", folder, settings))
-            print(f"round {round_number + 1}: on {1e3 * with_all[-1]:.3f} ms, off {1e3 * without[-1]:.3f} ms", flush=True)
+                seconds, recording = step_seconds(arguments, folder / "data", folder, settings)
+                times.append(seconds)
+                if settings is ON:
+                    shares.append(recording / seconds)
+            print(f"round {round_number + 1}: on {1e3 * with_all[-1]:.3f} ms, off {1e3 * without[-1]:.3f} ms, "
+                  f"{100 * shares[-1]:.3f} % of it recording", flush=True)
     ratios = sorted(on / off for on, off in zip(with_all, without))
     quartiles = statistics.quantiles(ratios, n=4)
     print(f"{arguments.config}, {arguments.ranks} ranks: on {1e3 * statistics.median(with_all):.3f} ms a step, "
           f"off {1e3 * statistics.median(without):.3f} ms; ratio {statistics.median(ratios):.4f} "
-          f"(quartiles {quartiles[0]:.4f} to {quartiles[2]:.4f}, {arguments.rounds} interleaved rounds)")
+          f"(quartiles {quartiles[0]:.4f} to {quartiles[2]:.4f}, {arguments.rounds} interleaved rounds); "
+          f"recording took {100 * statistics.median(shares):.3f} % of a step")
 
 
 if __name__ == "__main__":

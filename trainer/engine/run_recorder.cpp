@@ -102,6 +102,19 @@ int64_t RestartsByLauncher() {
   return restarts == nullptr ? 0 : std::atoll(restarts);
 }
 
+// Adds the time that it lives to `seconds`.
+class Recording {
+ public:
+  explicit Recording(double& seconds) : seconds_(seconds) {}
+  ~Recording() { seconds_ += clock_.Seconds(); }
+  Recording(const Recording&) = delete;
+  Recording& operator=(const Recording&) = delete;
+
+ private:
+  double& seconds_;
+  Stopwatch clock_;
+};
+
 std::string LogLine(const telemetry::IntervalFigures& figures) {
   const auto share = [&](Phase phase) {
     return 100 * At(figures.phase_seconds, phase) / figures.step_seconds;
@@ -239,6 +252,7 @@ void RunRecorder::CountFrames(int64_t utterances, int64_t frames) {
 }
 
 void RunRecorder::CountStep(const StepFigures& figures) {
+  const Recording recording(own_seconds_);
   ++interval_.steps;
   interval_.loss += figures.loss;
   interval_.correct += figures.correct;
@@ -301,6 +315,7 @@ telemetry::IntervalFigures RunRecorder::MakeFigures(int64_t step, const Interval
   figures.flops_per_step = 3 * batch * model::ForwardFlops(config_, run_.n_mels, run_.n_speakers, frames);
   if (peak_flops_)
     figures.model_flops_utilization = figures.flops_per_step / figures.step_seconds / *peak_flops_;
+  figures.recording_seconds = own_seconds_ / steps;  // of the last line's writing, and since then
   figures.seconds_left = figures.step_seconds * static_cast<double>(figures.total_steps - step);
   return figures;
 }
@@ -315,6 +330,7 @@ void RunRecorder::TakeRanks(bool wait) {
 
 void RunRecorder::Log(int64_t step, PhaseClock& clock, launcher::Communicator& communicator,
                       const EvaluationFigures* validation) {
+  const Recording recording(own_seconds_);
   if (interval_.steps == 0) return;
   const auto phases = clock.Take();
   for (size_t i = 0; i < telemetry::kPhases; ++i) {
@@ -340,6 +356,7 @@ void RunRecorder::Log(int64_t step, PhaseClock& clock, launcher::Communicator& c
     }
     figures.ranks = ranks_;
     figures.totals = totals_;
+    own_seconds_ = 0;
     wait_share_ = At(figures.phase_seconds, Phase::kDataWait) / figures.step_seconds;
     Write(figures);
   }
@@ -360,6 +377,7 @@ void RunRecorder::Write(const telemetry::IntervalFigures& figures) {
 
 void RunRecorder::ShowProgress(int64_t step) {
   if (columns_ == 0 || interval_.steps == 0 || since_progress_.Seconds() < kProgressSeconds) return;
+  const Recording recording(own_seconds_);
   since_progress_.Restart();
   const auto batch = static_cast<double>(config_.train.global_batch);
   const double step_seconds = last_step_seconds_ > 0 ? last_step_seconds_ : interval_.StepSeconds();

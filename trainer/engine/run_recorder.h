@@ -119,6 +119,7 @@ class RunRecorder {
   bool warned_of_metrics_ = false;
   std::unique_ptr<telemetry::PrometheusExporter> prometheus_;
   int columns_ = 0;        // of the progress line; 0: none
+  double own_seconds_ = 0;  // spent here since the last log line's figures were made
   double wait_share_ = 0;  // for data, in the last interval
   Stopwatch since_progress_;
 };

@@ -56,6 +56,7 @@ nlohmann::ordered_json ToJson(const IntervalFigures& figures) {
   json["reduced_bytes"] = figures.reduced_bytes;
   json["bus_bandwidth_bytes_per_second"] = figures.bus_bandwidth_bytes_per_second;
   json["flops_per_step"] = figures.flops_per_step;
+  json["recording_seconds"] = figures.recording_seconds;
   if (figures.model_flops_utilization) json["model_flops_utilization"] = *figures.model_flops_utilization;
   if (figures.ranks) {
     const auto busy = figures.ranks->Busy();

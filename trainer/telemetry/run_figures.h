@@ -107,6 +107,7 @@ struct IntervalFigures {
       0;                      // reduced bytes * 2 (n - 1) / n over the time that all-reduces took
   double flops_per_step = 0;  // of all ranks together
   std::optional<double> model_flops_utilization;  // absent where the devices' peak is not known
+  double recording_seconds = 0;  // a step, of rank 0's time between steps: what it took to tell all this
   double seconds_left = 0;
   std::optional<double> valid_loss, valid_accuracy;  // where this line follows a validation
   std::optional<RanksFigures> ranks;                 // the newest that has arrived

@@ -185,7 +185,7 @@ class Files(unittest.TestCase):
                                        atol=0.5001)
             self.assertTrue((mels[:, frames:] == (24, 24, 28)).all())
         # The second caption is an A and nothing else.
-        letter = ["......", "..X...", ".X.X..", "X...X.", "X...X.", "XXXXX.", "X...X.", "X...X.", "......", "......"]
+        letter = ["......", "..X...", ".X.X..", ".X.X..", "X...X.", "XXXXX.", "X...X.", "X...X.", "......", "......"]
         drawn = pixels[strip + 10 + 3:strip + 10 + 13]
         for y, row in enumerate(letter):
             for x in range(80):

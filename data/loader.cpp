@@ -63,8 +63,14 @@ TrainLoader::TrainLoader(std::shared_ptr<const Dataset> dataset, Sampler sampler
   if (options_.augment.any()) {
     augmenter_.emplace(options_.augment, dataset_, sampler_.utterances(), options_.seed);
   }
-  prefetcher_ = std::make_unique<Prefetcher>(options_.prefetch_batches,
-                                             [this](BatchBuffer* buffer) { return Fill(buffer); });
+  prefetcher_ = std::make_unique<Prefetcher>(options_.prefetch_batches, [this](BatchBuffer* buffer) {
+    if (!options_.observer) return Fill(buffer);
+    const int64_t global_batch = next_;
+    const auto start = std::chrono::steady_clock::now();
+    auto more = Fill(buffer);
+    options_.observer(global_batch, start, std::chrono::steady_clock::now());
+    return more;
+  });
 }
 
 absl::StatusOr<bool> TrainLoader::Fill(BatchBuffer* buffer) {

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -21,6 +23,10 @@ namespace data {
 // whatever the data set's size, and 8 bytes an utterance for the order (as many again with babble).
 class TrainLoader {
  public:
+  // Told of each micro-batch that has been made: of which global batch since batch 0 of epoch 0, and when.
+  using Observer = std::function<void(int64_t global_batch, std::chrono::steady_clock::time_point start,
+                                      std::chrono::steady_clock::time_point end)>;
+
   struct Options {
     int64_t crop_frames = 128;    // T of every batch, or the largest T
     int64_t min_crop_frames = 0;  // T of each global batch: uniform from here to crop_frames; 0: crop_frames
@@ -33,6 +39,7 @@ class TrainLoader {
         class_of_speaker;  // data set's speaker -> model's class, -1 = none; empty: the same numbers
     uint64_t seed = 0;     // of the crops and of the augmentation
     AugmentOptions augment{};
+    Observer observer;  // called on the loader's thread; may be empty
   };
 
   // `first_batch`: global batches already consumed since batch 0 of epoch 0. std::invalid_argument: options

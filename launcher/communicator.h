@@ -17,8 +17,11 @@
 
 #include <torch/types.h>
 
+#include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "launcher/mpi_session.h"
@@ -55,8 +58,20 @@ class Communicator {
   // Bytes of the slices given to StartAllReduce() since the last call.
   virtual int64_t TakeReducedBytes() = 0;
 
+  // Told of each sum: its bytes, and when it began and ended by the host's clock. CPU: called by the
+  // communication thread; a sum that waits for a late rank lasts as long. CUDA: called by the thread that
+  // starts the sum, with the time that queueing it took, for the device does it by itself.
+  using Observer = std::function<void(int64_t bytes, std::chrono::steady_clock::time_point start,
+                                      std::chrono::steady_clock::time_point end)>;
+
+  // From now on, when no sum is under way, `observer` is told; an empty one ends that.
+  void Observe(Observer observer) { observer_ = std::move(observer); }
+
   // "nccl" | "mpi" | "single"
   virtual const char* name() const = 0;
+
+ protected:
+  Observer observer_;
 };
 
 // Collective: NCCL for a CUDA device, MPI for the CPU. A world of one gets "single", which does nothing at

@@ -59,7 +59,9 @@ void MpiCommunicator::Work() {
     } catch (...) {
       failure = std::current_exception();
     }
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    const auto end = std::chrono::steady_clock::now();
+    const std::chrono::duration<double> took = end - start;
+    if (observer_ && done) observer_(count * static_cast<int64_t>(sizeof(float)), start, end);
     lock.lock();
     reduce_seconds_ += took.count();
     if (failure != nullptr) {

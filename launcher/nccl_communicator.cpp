@@ -103,6 +103,7 @@ void NcclCommunicator::StartAllReduce(torch::Tensor slice) {
       "StartAllReduce takes contiguous float32 tensors on this communicator's device");
   reduced_bytes_ += static_cast<int64_t>(slice.nbytes());
   if (slice.numel() == 0) return;
+  const auto start = std::chrono::steady_clock::now();
   const c10::cuda::CUDAGuard guard(device_);
   const cudaStream_t current = c10::cuda::getCurrentCUDAStream(device_.index()).stream();
   Fork(current);
@@ -124,6 +125,7 @@ void NcclCommunicator::StartAllReduce(torch::Tensor slice) {
     LAUNCHER_CUDA(cudaEventRecord(span->end.get(), stream_.get()), kCudaHint);
     sums_.push_back(std::move(span));
   }
+  if (observer_) observer_(static_cast<int64_t>(slice.nbytes()), start, std::chrono::steady_clock::now());
   held_.push_back(std::move(slice));
 }
 

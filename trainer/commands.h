@@ -22,6 +22,8 @@ struct TrainArguments {
   std::string config;                  // a path or a bare name
   std::vector<std::string> overrides;  // key=value
   telemetry::Verbosity verbosity = telemetry::Verbosity::kNormal;
+  std::string trace;                  // file for the timeline; "" = none
+  std::string trace_steps = "10:10";  // FIRST:COUNT
 };
 
 // Runs a command. Collective; reports its own success, and returns what went wrong, alike on all ranks.

@@ -84,6 +84,12 @@ int Main(int argc, char** argv) {
          "add a line on where the time goes and which rank is slow to each log line")
       ->excludes(quiet);
 
+  auto* trace =
+      app.add_option("--trace", train.trace, "write the timeline of some steps of all ranks to this file");
+  app.add_option("--trace-steps", train.trace_steps,
+                 "FIRST:COUNT, which steps: counted from 1 at this start (" + train.trace_steps + ")")
+      ->needs(trace);
+
   const Command commands[] = {AddEvaluate(app), AddPredict(app),  AddEmbed(app),
                               AddVerify(app),   AddIdentify(app), AddAverage(app)};
 

@@ -5,11 +5,15 @@
 namespace trainer::engine {
 
 std::optional<telemetry::Phase> PhaseClock::Enter(std::optional<telemetry::Phase> phase) {
-  if (device_.is_cpu()) {
+  if (device_.is_cpu() || observer_) {
     const auto now = Clock::now();
-    if (phase_) seconds_[static_cast<size_t>(*phase_)] += std::chrono::duration<double>(now - since_).count();
+    if (phase_ && device_.is_cpu()) {
+      seconds_[static_cast<size_t>(*phase_)] += std::chrono::duration<double>(now - since_).count();
+    }
+    if (phase_ && observer_) observer_(*phase_, since_, now);
     since_ = now;
-  } else {
+  }
+  if (!device_.is_cpu()) {
     if (spare_.empty()) spare_.emplace_back(device_.type(), c10::EventFlag::BACKEND_DEFAULT);
     auto event = std::move(spare_.back());
     spare_.pop_back();

@@ -5,7 +5,9 @@
 
 #include <chrono>
 #include <deque>
+#include <functional>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "trainer/telemetry/run_figures.h"
@@ -30,8 +32,14 @@ class PhaseClock {
   // later call; a phase that is not over yet too.
   telemetry::PhaseSeconds Take();
 
- private:
+  // Told of a phase that the host has left: on CUDA, where it only queues the work, that is no measure of it.
   using Clock = std::chrono::steady_clock;
+  using Observer = std::function<void(telemetry::Phase, Clock::time_point start, Clock::time_point end)>;
+
+  // From now on, which must be in no phase, `observer` is told; an empty one ends that.
+  void Observe(Observer observer) { observer_ = std::move(observer); }
+
+ private:
   struct Mark {
     std::optional<telemetry::Phase> phase;  // that begins here
     std::optional<torch::Event> event;
@@ -40,9 +48,10 @@ class PhaseClock {
   torch::Device device_;
   telemetry::PhaseSeconds seconds_{};
   std::optional<telemetry::Phase> phase_;  // now
-  Clock::time_point since_{};              // CPU: when it began
+  Clock::time_point since_{};              // CPU, or with an observer: when it began
   std::deque<Mark> marks_;                 // CUDA: not yet counted, oldest first
   std::vector<torch::Event> spare_;        // CUDA: events to be used again
+  Observer observer_;
 };
 
 }  // namespace trainer::engine

@@ -28,6 +28,7 @@ namespace {
 namespace fs = std::filesystem;
 using telemetry::Phase;
 using telemetry::RankFigures;
+using telemetry::UnixSeconds;
 
 constexpr double kProgressSeconds = 0.2;  // between two drawings
 
@@ -44,10 +45,6 @@ RankFigures Decode(const std::vector<double>& values) {
   Encoded encoded{};
   std::copy(values.begin(), values.end(), encoded.begin());
   return std::bit_cast<RankFigures>(encoded);
-}
-
-double UnixSeconds() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
 // Resident bytes of this process, as the kernel counts them.
@@ -175,6 +172,7 @@ absl::Status RunRecorder::Open(int64_t step, const std::vector<std::string>& hos
   RETURN_IF_ERROR(data::WriteFileAtomically((folder / "config.yaml").string(), config::ToYaml(config_)));
   ASSIGN_OR_RETURN(auto metrics, telemetry::MetricsFile::Open((folder / "metrics.jsonl").string(), step));
   metrics_.emplace(std::move(metrics));
+  if (config_.metrics.tensorboard) tensorboard_.emplace(config_, step);
   RETURN_IF_ERROR(WriteStart(step, hosts));
   totals_.skipped_utterances = CountSkipped(config_.data.path);
   if (config_.metrics.progress == "auto") columns_ = telemetry::TerminalColumns();
@@ -327,6 +325,7 @@ void RunRecorder::Write(const telemetry::IntervalFigures& figures) {
     telemetry::Warn(std::string(status.message()));
     warned_of_metrics_ = true;
   }
+  if (tensorboard_) tensorboard_->Log(figures);
 }
 
 void RunRecorder::ShowProgress(int64_t step) {

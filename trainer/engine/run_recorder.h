@@ -18,6 +18,7 @@
 #include "trainer/engine/phase_clock.h"
 #include "trainer/engine/step_tail.h"
 #include "trainer/engine/stopwatch.h"
+#include "trainer/engine/tensorboard_run.h"
 #include "trainer/optim/schedule.h"
 #include "trainer/telemetry/gpu_monitor.h"
 #include "trainer/telemetry/metrics_file.h"
@@ -69,6 +70,9 @@ class RunRecorder {
   // Redraws the progress line, a few times a second at most.
   void ShowProgress(int64_t step);
 
+  // What else is shown by TensorBoard; null on other ranks, and where metrics.tensorboard is off.
+  TensorBoardRun* tensorboard() { return tensorboard_ ? &*tensorboard_ : nullptr; }
+
   // Takes the progress line away, and waits for what is still on its way to rank 0. By all ranks, at the end
   // of a run without an error.
   void Close();
@@ -108,6 +112,7 @@ class RunRecorder {
   double last_step_seconds_ = 0;  // a step of the last interval; 0: there was none
 
   std::optional<telemetry::MetricsFile> metrics_;
+  std::optional<TensorBoardRun> tensorboard_;
   bool warned_of_metrics_ = false;
   int columns_ = 0;        // of the progress line; 0: none
   double wait_share_ = 0;  // for data, in the last interval

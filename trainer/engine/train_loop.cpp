@@ -18,10 +18,12 @@ namespace fs = std::filesystem;
 
 }  // namespace
 
-TrainLoop::TrainLoop(config::Config config, launcher::World world, const launcher::StopSignals& stop)
+TrainLoop::TrainLoop(config::Config config, launcher::World world, const launcher::StopSignals& stop,
+                     TraceOptions trace)
     : config_(std::move(config)),
       world_(std::move(world)),
       stop_(stop),
+      tracer_(std::move(trace), world_),
       schedule_{config_.optimizer.lr, config_.schedule.warmup_steps, config_.schedule.total_steps,
                 config_.schedule.cycles},
       store_(config_.run.dir, config_.checkpoint.keep) {}
@@ -34,6 +36,8 @@ absl::StatusOr<RunEnd> TrainLoop::Run() {
   auto end = Loop();
   if (end.ok()) recorder_->Close();
   if (end.ok() && steps_done_ > steps_at_start_) {
+    tracer_.Finish(steps_done_ - steps_at_start_, step_->clock(), *communicator_);
+    if (*end == RunEnd::kFinished && config_.metrics.tensorboard) FinishTensorBoard();
     RETURN_IF_ERROR(
         launcher::AgreeOn(world_, WriteSummary(*end == RunEnd::kFinished ? "finished" : "stopped")));
   }
@@ -48,10 +52,11 @@ absl::StatusOr<RunEnd> TrainLoop::Loop() {
                                  "or another run.dir to start anew"));
     return RunEnd::kFinished;
   }
-  const auto loader = data_->MakeTrainLoader(steps_done_, device_.is_cuda());
+  const auto loader = data_->MakeTrainLoader(steps_done_, device_.is_cuda(), tracer_.ForLoader());
   run_clock_.Restart();
   recorder_->Start();
   while (steps_done_ < total) {
+    tracer_.BeforeStep(steps_done_ + 1 - steps_at_start_, step_->clock(), *communicator_);
     RETURN_IF_ERROR(RunStep(*loader));
     const bool validate = MustValidate();
     const bool save = IsDue(config_.checkpoint.every);
@@ -71,6 +76,7 @@ absl::StatusOr<RunEnd> TrainLoop::Loop() {
                                    store_.folder(), "; run the same command again to go on"));
       return RunEnd::kStopped;
     }
+    tracer_.AfterStep(steps_done_ - steps_at_start_, step_->clock(), *communicator_);
   }
   telemetry::Info(absl::StrCat("finished ", total, " steps in ",
                                telemetry::FormatDuration(run_clock_.Seconds()), "; results in ",
@@ -83,6 +89,7 @@ bool TrainLoop::IsDue(int64_t every) const {
 }
 
 absl::Status TrainLoop::RunStep(data::TrainLoader& loader) {
+  const telemetry::ScopedSpan span(tracer_.recorder(), absl::StrCat("step ", steps_done_ + 1), "step");
   step_->Begin(steps_done_);
   if (stop_.requested()) step_->VoteStop();
   for (int64_t micro = 0; micro < config_.train.accumulate; ++micro) {
@@ -141,6 +148,7 @@ absl::Status TrainLoop::TakeFigures(bool flush) {
 }
 
 absl::Status TrainLoop::Validate() {
+  const telemetry::ScopedSpan span(tracer_.recorder(), "validation", "phase");
   const Stopwatch clock;
   const uint64_t hash = step_->parameters().Hash();
   if (!launcher::AllEqual(hash)) {
@@ -153,8 +161,12 @@ absl::Status TrainLoop::Validate() {
   const auto loader = data_->MakeValidationLoader(device_.is_cuda());
   step_->SwapAverage();
   const auto figures = Evaluate(world_, step_->model(), device_, *loader);
+  if (auto* board = recorder_->tensorboard(); board != nullptr && figures.ok()) {
+    board->ShowPredictions(step_->model(), device_, *data_, steps_done_);
+  }
   step_->SwapAverage();
   RETURN_IF_ERROR(figures.status());
+  if (auto* board = recorder_->tensorboard()) board->ShowParameters(step_->parameters(), steps_done_);
   validation_ = *figures;
   const bool is_best = !best_ || validation_->accuracy > best_->accuracy ||
                        (validation_->accuracy == best_->accuracy && validation_->loss < best_->loss);
@@ -165,6 +177,7 @@ absl::Status TrainLoop::Validate() {
 }
 
 absl::Status TrainLoop::Save(bool is_best) {
+  const telemetry::ScopedSpan span(tracer_.recorder(), "checkpoint", "phase");
   const Stopwatch clock;
   absl::Status status;
   if (rank_zero()) {
@@ -191,6 +204,23 @@ absl::Status TrainLoop::Save(bool is_best) {
   saved_step_ = steps_done_;
   recorder_->CountCheckpoint(clock.Seconds());
   return absl::OkStatus();
+}
+
+void TrainLoop::FinishTensorBoard() {
+  absl::Status embeddings;
+  if (data_->has_validation()) {
+    step_->SwapAverage();
+    const auto folder = fs::path(config_.run.dir) / "tensorboard";
+    embeddings = WriteEmbeddings(world_, step_->model(), device_, *data_, folder.string());
+    step_->SwapAverage();
+  }
+  auto* board = recorder_->tensorboard();
+  if (board == nullptr) return;
+  board->Check(embeddings);
+  TensorBoardRun::FinalFigures figures;
+  if (validation_) figures.valid_loss = validation_->loss, figures.valid_accuracy = validation_->accuracy;
+  if (best_) figures.best_valid_accuracy = best_->accuracy;
+  board->Finish(figures, steps_done_);
 }
 
 absl::Status TrainLoop::WriteSummary(const std::string& end) {

@@ -17,6 +17,7 @@
 #include "trainer/config/config.h"
 #include "trainer/engine/evaluation.h"
 #include "trainer/engine/run_recorder.h"
+#include "trainer/engine/step_tracer.h"
 #include "trainer/engine/stopwatch.h"
 #include "trainer/engine/train_step.h"
 #include "trainer/engine/training_data.h"
@@ -35,7 +36,8 @@ enum class RunEnd {
 class TrainLoop {
  public:
   // `config` is valid and has a data.path. `stop` must outlive the loop.
-  TrainLoop(config::Config config, launcher::World world, const launcher::StopSignals& stop);
+  TrainLoop(config::Config config, launcher::World world, const launcher::StopSignals& stop,
+            TraceOptions trace = {});
   ~TrainLoop();
 
   // Trains to the end or to a stop. Errors: kInvalidArgument, kNotFound, kDataLoss for what the user gave
@@ -54,6 +56,7 @@ class TrainLoop {
   absl::Status TakeFigures(bool flush);
   absl::Status Validate();
   absl::Status Save(bool is_best);
+  void FinishTensorBoard();
   absl::Status WriteSummary(const std::string& end);
   bool rank_zero() const { return world_.rank == 0; }
   // After steps_done_ steps, of which every so many are meant; always after the last one.
@@ -65,6 +68,7 @@ class TrainLoop {
   launcher::World world_;
   const launcher::StopSignals& stop_;
   torch::Device device_ = torch::kCPU;
+  StepTracer tracer_;  // before all that it observes
   std::optional<TrainingData> data_;
   std::unique_ptr<launcher::Communicator> communicator_;
   std::unique_ptr<TrainStep> step_;

@@ -147,7 +147,8 @@ absl::StatusOr<TrainingData> TrainingData::Open(const config::Config& config, co
   return result;
 }
 
-std::unique_ptr<data::TrainLoader> TrainingData::MakeTrainLoader(int64_t first_batch, bool pinned) const {
+std::unique_ptr<data::TrainLoader> TrainingData::MakeTrainLoader(int64_t first_batch, bool pinned,
+                                                                 data::TrainLoader::Observer observer) const {
   data::TrainLoader::Options options;
   options.crop_frames = config_.data.crop_frames;
   options.min_crop_frames = config_.data.min_crop_frames;
@@ -158,11 +159,19 @@ std::unique_ptr<data::TrainLoader> TrainingData::MakeTrainLoader(int64_t first_b
   options.prefetch_batches = config_.data.prefetch_batches;
   options.pinned = pinned;
   options.seed = static_cast<uint64_t>(config_.run.seed);
+  options.observer = std::move(observer);
   return std::make_unique<data::TrainLoader>(dataset_, *sampler_, std::move(options), first_batch);
 }
 
 std::unique_ptr<data::EvaluationLoader> TrainingData::MakeValidationLoader(bool pinned) const {
-  return MakeEvaluationLoader(dataset_, valid_, /*class_of_speaker=*/{}, world_, /*crop_frames=*/0, pinned);
+  return MakeLoaderOf(valid_, world_, pinned);
+}
+
+std::unique_ptr<data::EvaluationLoader> TrainingData::MakeLoaderOf(std::vector<int64_t> utterances,
+                                                                   const launcher::World& world,
+                                                                   bool pinned) const {
+  return MakeEvaluationLoader(dataset_, std::move(utterances), /*class_of_speaker=*/{}, world,
+                              /*crop_frames=*/0, pinned);
 }
 
 }  // namespace trainer::engine

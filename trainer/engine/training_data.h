@@ -38,14 +38,19 @@ class TrainingData {
   bool has_validation() const { return !valid_.empty(); }
   int64_t train_utterances() const { return static_cast<int64_t>(sampler_->utterances().size()); }
   int64_t valid_utterances() const { return static_cast<int64_t>(valid_.size()); }
+  const std::vector<int64_t>& validation() const { return valid_; }  // utterances, ascending
 
   // Differs where another order of utterances would be drawn: of the shards' checksums and the training
   // split.
   std::string Fingerprint() const { return fingerprint_; }
 
   // From global batch number `first_batch` (counted from the start of epoch 0) on.
-  std::unique_ptr<data::TrainLoader> MakeTrainLoader(int64_t first_batch, bool pinned) const;
+  std::unique_ptr<data::TrainLoader> MakeTrainLoader(int64_t first_batch, bool pinned,
+                                                     data::TrainLoader::Observer observer = {}) const;
   std::unique_ptr<data::EvaluationLoader> MakeValidationLoader(bool pinned) const;
+  // Of this rank's part of some of the utterances in `world`, which may also be a rank on its own.
+  std::unique_ptr<data::EvaluationLoader> MakeLoaderOf(std::vector<int64_t> utterances,
+                                                       const launcher::World& world, bool pinned) const;
 
  private:
   TrainingData() = default;

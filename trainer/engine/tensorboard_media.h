@@ -1,0 +1,38 @@
+// What TensorBoard shows of a model beside scalars: how its parameters are distributed, what it says of some
+// utterances, where its embeddings lie.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "launcher/mpi_session.h"
+#include "trainer/engine/embedding_pass.h"
+#include "trainer/engine/training_data.h"
+#include "trainer/model/classifier.h"
+#include "trainer/optim/flat_parameters.h"
+#include "trainer/telemetry/summary.h"
+
+namespace trainer::engine {
+
+// A histogram of each parameter and of its gradient: weights/NAME and gradients/NAME. Between steps the
+// gradients are those of the last one, summed over the ranks. Of buffers on a GPU one copy each comes to the
+// host, and the device is waited for. Not collective.
+telemetry::Summary HistogramsOf(const optim::FlatParameters& parameters);
+
+// Six of the validation split's utterances, always the same: a picture of their mels, each with the right and
+// the predicted speaker below it, as valid/predictions, and a table of the three likeliest speakers of each,
+// as valid/likeliest_speakers. Not collective: this rank runs `model` on them, and leaves it in evaluation
+// mode. Errors: what reading the data reports.
+absl::StatusOr<telemetry::Summary> PredictionsOf(model::Classifier& model, torch::Device device,
+                                                 const TrainingData& data);
+
+// Writes up to 2,000 of the validation split's embeddings, evenly chosen, to `folder` for TensorBoard's
+// projector, with utterances and speakers. Collective; rank 0 writes. Errors: those of EmbedUtterances on
+// every rank alike, those of writing on rank 0 alone.
+absl::Status WriteEmbeddings(const launcher::World& world, model::Classifier& model, torch::Device device,
+                             const TrainingData& data, const std::string& folder);
+
+}  // namespace trainer::engine

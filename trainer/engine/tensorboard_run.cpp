@@ -1,0 +1,66 @@
+#include "trainer/engine/tensorboard_run.h"
+
+#include <filesystem>
+#include <utility>
+#include <vector>
+
+#include "trainer/telemetry/hparams.h"
+#include "trainer/telemetry/log.h"
+#include "trainer/telemetry/tensorboard_figures.h"
+
+namespace trainer::engine {
+namespace {
+constexpr char kValidLoss[] = "final/valid_loss", kValidAccuracy[] = "final/valid_accuracy",
+               kBestValidAccuracy[] = "final/best_valid_accuracy";
+}
+
+TensorBoardRun::TensorBoardRun(const config::Config& config, int64_t last_step)
+    : folder_((std::filesystem::path(config.run.dir) / "tensorboard").string()) {
+  auto writer = telemetry::TensorBoardWriter::Open(folder_, last_step);
+  Check(writer.status());
+  if (!writer.ok()) return;
+  writer_.emplace(*std::move(writer));
+  Write(telemetry::HparamsOfRun(
+            config::ToJson(config),
+            {kValidAccuracy, kValidLoss, kBestValidAccuracy, "valid/accuracy", "train/loss"},
+            telemetry::UnixSeconds()),
+        last_step);
+}
+
+void TensorBoardRun::Log(const telemetry::IntervalFigures& figures) {
+  if (writer_) Check(telemetry::Write(figures, *writer_));
+}
+
+void TensorBoardRun::ShowParameters(const optim::FlatParameters& parameters, int64_t step) {
+  if (writer_) Write(HistogramsOf(parameters), step);
+}
+
+void TensorBoardRun::ShowPredictions(model::Classifier& model, torch::Device device, const TrainingData& data,
+                                     int64_t step) {
+  if (!writer_) return;
+  const auto summary = PredictionsOf(model, device, data);
+  Check(summary.status());
+  if (summary.ok()) Write(*summary, step);
+}
+
+void TensorBoardRun::Finish(const FinalFigures& figures, int64_t step) {
+  std::vector<std::pair<std::string, double>> metrics;
+  const auto add = [&](const char* tag, const std::optional<double>& value) {
+    if (value) metrics.emplace_back(tag, *value);
+  };
+  add(kValidLoss, figures.valid_loss);
+  add(kValidAccuracy, figures.valid_accuracy);
+  add(kBestValidAccuracy, figures.best_valid_accuracy);
+  Write(telemetry::EndOfRun(metrics, telemetry::UnixSeconds()), step);
+}
+
+void TensorBoardRun::Write(const telemetry::Summary& summary, int64_t step) {
+  if (writer_) Check(writer_->Write(summary, step, telemetry::UnixSeconds()));
+}
+
+void TensorBoardRun::Check(const absl::Status& status) {
+  if (status.ok() || std::exchange(warned_, true)) return;
+  telemetry::Warn(std::string(status.message()));
+}
+
+}  // namespace trainer::engine

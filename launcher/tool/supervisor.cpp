@@ -250,7 +250,7 @@ bool Supervisor::Wait(double seconds) {
 }
 
 int Supervisor::StoppedBetween() {
-  Say(absl::StrCat("stopped on request before the run was started; the same command goes on from ",
+  Say(absl::StrCat("stopped on request with nothing to save; the same command goes on from ",
                    run_ ? Source() : "the last checkpoint"));
   return kExitStopped;
 }

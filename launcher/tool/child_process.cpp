@@ -37,7 +37,6 @@ bool IsIgnored(int signal) {
   return sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN;
 }
 
-// Between fork and exec: only what is allowed in a signal handler, and _exit where it fails.
 void Redirect(Stream stream, int pipe, int fd) {
   if (stream == Stream::kPipe) dup2(pipe, fd);
   if (stream != Stream::kDiscard) return;
@@ -112,6 +111,7 @@ Processes::Processes() {
 absl::StatusOr<Child> Processes::Start(const std::vector<std::string>& argv,
                                        const ChildOptions& options) const {
   std::vector<char*> words;
+  words.reserve(argv.size() + 1);
   for (const auto& word : argv) words.push_back(const_cast<char*>(word.c_str()));
   words.push_back(nullptr);
   Fd theirs[2];

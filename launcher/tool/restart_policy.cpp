@@ -16,10 +16,10 @@ Verdict Judge(const Ending& ending, int restarts, int max_restarts) {
       break;
   }
   if (ending.stop_requested) {
-    // A rank (or mpirun) that does not catch SIGUSR1 yet is ended by it. Without a step there was nothing to
-    // save.
-    const bool too_early = ending.exit_code == 128 + SIGUSR1 && !ending.made_step;
-    return too_early ? Verdict::kStopped : Verdict::kPassOn;
+    // SIGUSR1 ends a rank, or mpirun, that does not catch it yet, or does so no more. What matters is that
+    // nothing is lost by it.
+    const bool by_request = ending.exit_code == 128 + SIGUSR1;
+    return by_request && (ending.saved || !ending.made_step) ? Verdict::kStopped : Verdict::kPassOn;
   }
   if (!ending.made_step) return Verdict::kNoProgress;
   return restarts < max_restarts ? Verdict::kRestart : Verdict::kUsedUp;

@@ -20,12 +20,13 @@ inline constexpr double kLongestBackoffSeconds = 300;
 struct Ending {
   int exit_code = 0;            // mpirun's; 128 + n where signal n ended it
   bool made_step = false;       // at least one training step since this start
+  bool saved = false;           // and all of them are in a checkpoint
   bool stop_requested = false;  // the launcher was told to stop
 };
 
 enum class Verdict {
   kPassOn,      // the run is over; its exit code is the launcher's
-  kStopped,     // over on request before it did anything: kExitStopped, whatever mpirun made of it
+  kStopped,     // over on request, with nothing unsaved: kExitStopped, whatever mpirun made of it
   kRestart,     // start it again
   kNoProgress,  // failed before its first step: it would again
   kUsedUp,      // failed, and has been restarted as often as is allowed

@@ -25,14 +25,16 @@ int64_t SizeOf(const fs::path& path) {
   return error ? 0 : static_cast<int64_t>(size);
 }
 
-// Up to kMostBytes from `offset` on; empty where there is nothing.
-std::string ReadFrom(const fs::path& path, int64_t offset) {
-  const int64_t size = std::min(SizeOf(path) - offset, kMostBytes);
-  if (size <= 0) return "";
-  std::ifstream file(path, std::ios::binary);
-  std::string bytes(static_cast<size_t>(size), '\0');
+// Up to kMostBytes from `offset` on, or to the end where that is negative; empty where there is nothing. What
+// it finds is what opening the file finds: over NFS, sizes alone may be old.
+std::string Read(const fs::path& path, int64_t offset) {
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  const auto size = static_cast<int64_t>(file.tellg());
+  if (!file || size <= offset) return "";
+  if (offset < 0) offset = std::max<int64_t>(0, size - kMostBytes);
+  std::string bytes(static_cast<size_t>(std::min(size - offset, kMostBytes)), '\0');
   file.seekg(offset);
-  file.read(bytes.data(), size);
+  file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   bytes.resize(static_cast<size_t>(std::max<std::streamsize>(file.gcount(), 0)));
   return bytes;
 }
@@ -87,20 +89,20 @@ void RunFolder::MarkStart() {
 Progress RunFolder::SinceMark() const {
   Progress progress;
   const fs::path folder = path_;
-  const int64_t from_step = LastNumber(ReadFrom(folder / "starts.jsonl", starts_size_), "from_step");
+  const int64_t from_step = LastNumber(Read(folder / "starts.jsonl", starts_size_), "from_step");
   if (from_step < 0) return progress;
   progress.ranks_are_up = true;
   progress.from_step = from_step;
   // metrics.jsonl has been cut to end at from_step by now.
-  const fs::path metrics = folder / "metrics.jsonl";
-  const int64_t logged =
-      LastNumber(ReadFrom(metrics, std::max<int64_t>(0, SizeOf(metrics) - kMostBytes)), "step");
-  progress.step = std::max({from_step, logged, FirstStep(ReadFrom(folder / "train.log", log_size_))});
+  const int64_t logged = LastNumber(Read(folder / "metrics.jsonl", -1), "step");
+  const int64_t first = FirstStep(Read(folder / "train.log", log_size_));
+  progress.saved_step = from_step;
   for (const auto& [step, changed] : Checkpoints()) {
     const auto before = checkpoints_.find(step);
-    if (before == checkpoints_.end() || before->second != changed)
-      progress.step = std::max(progress.step, step);
+    const bool is_new = before == checkpoints_.end() || before->second != changed;
+    if (is_new) progress.saved_step = std::max(progress.saved_step, step);
   }
+  progress.step = std::max({progress.saved_step, logged, first});
   return progress;
 }
 

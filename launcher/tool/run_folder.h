@@ -26,6 +26,7 @@ struct Progress {
   bool ranks_are_up = false;  // the run is set up, and all ranks catch signals
   int64_t from_step = 0;      // where it went on from; 0 until ranks_are_up
   int64_t step = 0;           // the newest that left a trace: logged, or saved
+  int64_t saved_step = 0;     // of the newest checkpoint since then; from_step where there is none
   bool made_step() const { return ranks_are_up && step > from_step; }
 };
 

@@ -292,7 +292,10 @@ int Supervisor::Run() {
 
     const Failure end = RunOnce(*placement);
     const int restarts = static_cast<int>(failures_.size());
-    const Ending ending{end.exit_code, end.progress.made_step(), relay_.requested()};
+    const Ending ending{.exit_code = end.exit_code,
+                        .made_step = end.progress.made_step(),
+                        .saved = end.progress.saved_step >= end.progress.step,
+                        .stop_requested = relay_.requested()};
     switch (Judge(ending, restarts, settings_.max_restarts)) {
       case Verdict::kPassOn:
         if (restarts > 0) {
@@ -301,7 +304,7 @@ int Supervisor::Run() {
         }
         return end.exit_code;
       case Verdict::kStopped:
-        return StoppedBetween();
+        return end.progress.made_step() ? kExitStopped : StoppedBetween();
       case Verdict::kNoProgress:
         failures_.push_back(end);
         return GiveUp("it failed before its first step, and would again", end.exit_code);

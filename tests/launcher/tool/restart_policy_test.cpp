@@ -11,13 +11,15 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-Ending Failed(int exit_code) { return {.exit_code = exit_code, .made_step = true, .stop_requested = false}; }
+Ending Failed(int exit_code) {
+  return {.exit_code = exit_code, .made_step = true, .saved = false, .stop_requested = false};
+}
 
 TEST(JudgeTest, WhatIsOverIsNotStartedAgain) {
   for (const int code : {0, 2, 75}) {
     for (const bool made_step : {false, true}) {
       for (const bool stop : {false, true}) {
-        EXPECT_EQ(Judge({code, made_step, stop}, 0, 3), Verdict::kPassOn) << code;
+        EXPECT_EQ(Judge({code, made_step, false, stop}, 0, 3), Verdict::kPassOn) << code;
       }
     }
   }
@@ -38,26 +40,35 @@ TEST(JudgeTest, RestartsAreBounded) {
 }
 
 TEST(JudgeTest, WithoutAStepThereIsNoRestart) {
-  EXPECT_EQ(Judge({.exit_code = 137, .made_step = false, .stop_requested = false}, 0, 3),
+  EXPECT_EQ(Judge({.exit_code = 137, .made_step = false, .saved = false, .stop_requested = false}, 0, 3),
             Verdict::kNoProgress);
-  EXPECT_EQ(Judge({.exit_code = 137, .made_step = false, .stop_requested = false}, 3, 3),
+  EXPECT_EQ(Judge({.exit_code = 137, .made_step = false, .saved = false, .stop_requested = false}, 3, 3),
             Verdict::kNoProgress);
 }
 
 TEST(JudgeTest, AfterAStopNothingIsStartedAgain) {
-  EXPECT_EQ(Judge({.exit_code = 1, .made_step = true, .stop_requested = true}, 0, 3), Verdict::kPassOn);
-  EXPECT_EQ(Judge({.exit_code = 137, .made_step = false, .stop_requested = true}, 0, 3), Verdict::kPassOn);
+  EXPECT_EQ(Judge({.exit_code = 1, .made_step = true, .saved = false, .stop_requested = true}, 0, 3),
+            Verdict::kPassOn);
+  EXPECT_EQ(Judge({.exit_code = 137, .made_step = false, .saved = false, .stop_requested = true}, 0, 3),
+            Verdict::kPassOn);
 }
 
 TEST(JudgeTest, ASignalThatCameTooEarlyIsAStopAndNoFailure) {
-  EXPECT_EQ(Judge({.exit_code = 128 + SIGUSR1, .made_step = false, .stop_requested = true}, 0, 3),
-            Verdict::kStopped);
+  EXPECT_EQ(
+      Judge({.exit_code = 128 + SIGUSR1, .made_step = false, .saved = false, .stop_requested = true}, 0, 3),
+      Verdict::kStopped);
+  // A second one came when the ranks had saved and were on their way out.
+  EXPECT_EQ(
+      Judge({.exit_code = 128 + SIGUSR1, .made_step = true, .saved = true, .stop_requested = true}, 0, 3),
+      Verdict::kStopped);
   // It made steps and did not save them.
-  EXPECT_EQ(Judge({.exit_code = 128 + SIGUSR1, .made_step = true, .stop_requested = true}, 0, 3),
-            Verdict::kPassOn);
+  EXPECT_EQ(
+      Judge({.exit_code = 128 + SIGUSR1, .made_step = true, .saved = false, .stop_requested = true}, 0, 3),
+      Verdict::kPassOn);
   // Nobody asked for it.
-  EXPECT_EQ(Judge({.exit_code = 128 + SIGUSR1, .made_step = false, .stop_requested = false}, 0, 3),
-            Verdict::kNoProgress);
+  EXPECT_EQ(
+      Judge({.exit_code = 128 + SIGUSR1, .made_step = false, .saved = false, .stop_requested = false}, 0, 3),
+      Verdict::kNoProgress);
 }
 
 TEST(BackoffTest, DoublesUpToALimit) {

@@ -73,6 +73,7 @@ TEST_F(RunFolderTest, ALoggedStepIsProgressEvenBelowWhatWasReachedBefore) {
   Append("metrics.jsonl", "{\"step\":99");  // torn
   EXPECT_TRUE(run.SinceMark().made_step());
   EXPECT_EQ(run.SinceMark().step, 41);
+  EXPECT_EQ(run.SinceMark().saved_step, 40);
 }
 
 TEST_F(RunFolderTest, ANewCheckpointIsProgress) {
@@ -89,6 +90,7 @@ TEST_F(RunFolderTest, ANewCheckpointIsProgress) {
   fs::last_write_time(path_ / "checkpoints/step-00000050/state.json",
                       fs::file_time_type::clock::now() + std::chrono::seconds(1));  // saved again
   EXPECT_EQ(run.SinceMark().step, 50);
+  EXPECT_EQ(run.SinceMark().saved_step, 50);
 }
 
 TEST_F(RunFolderTest, TheLogsFirstStepIsProgress) {
@@ -98,6 +100,16 @@ TEST_F(RunFolderTest, TheLogsFirstStepIsProgress) {
   Append("train.log", "12:00:00 info first step (41) done after 1.2s\n");
   EXPECT_TRUE(run.SinceMark().made_step());
   EXPECT_EQ(run.SinceMark().step, 41);
+}
+
+TEST_F(RunFolderTest, OfALongFileTheEndCounts) {
+  RunFolder run(path_.string());
+  run.MarkStart();
+  Start(0);
+  std::string lines;
+  for (int step = 1; step <= 100'000; ++step) lines += "{\"step\":" + std::to_string(step) + ",\"loss\":1}\n";
+  Append("metrics.jsonl", lines);
+  EXPECT_EQ(run.SinceMark().step, 100'000);
 }
 
 TEST_F(RunFolderTest, BadBytesDoNoHarm) {

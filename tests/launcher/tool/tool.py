@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import pty
 import random
 import re
 import shlex
@@ -343,6 +344,30 @@ class Terminal(LauncherTestCase):
         self.assertEqual(code, 0, text)
         self.assertGreater(len(redrawn(text)), 2, text)
         self.assertNotIn("launcher: ", text)
+
+    def test_ctrl_c_and_a_closed_terminal_save(self):
+        for how in ("Ctrl-C", "closed"):
+            with self.subTest(how):
+                before = last_step(self.run_dir)
+                process, terminal = pty.fork()
+                if process == 0:
+                    os.execv(Launched.starter[0], list(map(str, [
+                        *Launched.starter, "-np", 2, "--oversubscribe", trainer(), *self.arguments])))
+                deadline = time.monotonic() + 60
+                while last_step(self.run_dir) <= before + 10 and time.monotonic() < deadline:
+                    os.read(terminal, 65536)
+                if how == "Ctrl-C":
+                    os.write(terminal, b"\x03")
+                    try:
+                        while os.read(terminal, 65536):
+                            pass
+                    except OSError:
+                        pass  # its other end is closed
+                os.close(terminal)
+                code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+                self.assertEqual(code, STOPPED)
+                self.assertLess(last_step(self.run_dir), STEPS)
+                self.assertEqual(checkpoints(self.run_dir)[-1].name, f"step-{last_step(self.run_dir):08d}")
 
 
 if __name__ == "__main__":

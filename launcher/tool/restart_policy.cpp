@@ -7,14 +7,7 @@
 namespace launcher::tool {
 
 Verdict Judge(const Ending& ending, int restarts, int max_restarts) {
-  switch (ending.exit_code) {
-    case kExitDone:
-    case kExitBadInput:
-    case kExitStopped:
-      return Verdict::kPassOn;
-    default:
-      break;
-  }
+  if (IsOver(ending.exit_code)) return Verdict::kPassOn;
   if (ending.stop_requested) {
     // SIGUSR1 ends a rank, or mpirun, that does not catch it yet, or does so no more. What matters is that
     // nothing is lost by it.

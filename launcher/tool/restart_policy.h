@@ -16,6 +16,11 @@ inline constexpr int kExitStopped = 75;  // on request, after saving
 // The longest that a restart waits.
 inline constexpr double kLongestBackoffSeconds = 300;
 
+// Whether the run is over: it will not be started again.
+inline bool IsOver(int exit_code) {
+  return exit_code == kExitDone || exit_code == kExitBadInput || exit_code == kExitStopped;
+}
+
 // How one start of the run ended.
 struct Ending {
   int exit_code = 0;            // mpirun's; 128 + n where signal n ended it

@@ -228,10 +228,8 @@ Failure Supervisor::RunOnce(const Placement& placement) {
   }
   end.seconds = std::chrono::duration<double>(Clock::now() - start).count();
   end.time = Now();
-  const bool well =
-      end.exit_code == kExitDone || end.exit_code == kExitStopped || end.exit_code == kExitBadInput;
   // Where mpirun was killed its ranks outlive it; the run folder is theirs until they are gone.
-  if (!well && !processes_.EndAll(kOrphanSeconds))
+  if (!IsOver(end.exit_code) && !processes_.EndAll(kOrphanSeconds))
     Say("some processes of the run do not end, not even when killed");
   if (errors >= 0) RelayErrors(errors);
   end.progress = run_->SinceMark();
@@ -298,7 +296,10 @@ int Supervisor::Run() {
                         .stop_requested = relay_.requested()};
     switch (Judge(ending, restarts, settings_.max_restarts)) {
       case Verdict::kPassOn:
-        if (restarts > 0) {
+        if (!IsOver(end.exit_code)) {  // after a request to stop: otherwise it would be no case of kPassOn
+          Say(absl::StrCat("the run failed while it was to stop, ", end.Where(), ": ", end.What(),
+                           "; the same command goes on from ", Source()));
+        } else if (restarts > 0) {
           Say(absl::StrCat("the run ends with ", end.exit_code, " after ", restarts,
                            restarts == 1 ? " restart" : " restarts"));
         }

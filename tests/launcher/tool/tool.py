@@ -18,7 +18,7 @@ from terminal import redrawn, run_on_terminal
 
 FAILED, BAD_INPUT, STOPPED, KILLED = 1, 2, 75, 128 + 9
 RANKS = 2
-STEPS = 300  # of a few milliseconds each: room to hit a run in the middle
+STEPS = 400  # of a few milliseconds each: room to hit a run in the middle
 SEED = int(os.environ.get("TRAINER_TEST_SEED", str(time.time_ns() % 1_000_000)))
 REPEATED = ("step", "epoch", "loss", "accuracy", "learning_rate", "gradient_norm", "valid_loss", "valid_accuracy")
 
@@ -87,8 +87,11 @@ class LauncherTestCase(RunTestCase):
     def assert_stopped(self, result):
         self.assertEqual(result.code, STOPPED, result)
         newest = last_step(self.run_dir)
-        self.assertLess(newest, STEPS)
+        self.assertLess(newest, self.settings["schedule__total_steps"])
         self.assertEqual(checkpoints(self.run_dir)[-1].name, f"step-{newest:08d}", result)
+
+
+ENDLESS = {**LauncherTestCase.settings, "schedule__total_steps": 100_000}
 
 
 class Killed(LauncherTestCase):
@@ -114,7 +117,7 @@ class Killed(LauncherTestCase):
     def test_a_rank(self):
         rank = self.moments.randrange(RANKS)
         with self.launch() as job:
-            self.wait_for_step(job, self.moments.randint(20, 150))
+            self.wait_for_step(job, self.moments.randint(20, 120))
             self.assertIn(b"TRAINER_RESTARTS=0", job.environment_of(rank))
             job.kill_rank(rank)
             self.assertTrue(job.wait_until(lambda: b"TRAINER_RESTARTS=1" in job.environment_of(rank), "a restart"))
@@ -123,14 +126,14 @@ class Killed(LauncherTestCase):
 
     def test_mpirun(self):
         with self.launch() as job:
-            self.wait_for_step(job, self.moments.randint(20, 150))
+            self.wait_for_step(job, self.moments.randint(20, 120))
             self.assertTrue(job.kill_mpirun())
             result = job.finish()
         self.assert_one_restart(result, ".*")
 
     def test_the_launcher(self):
         with self.launch() as job:
-            self.wait_for_step(job, self.moments.randint(20, 150))
+            self.wait_for_step(job, self.moments.randint(20, 120))
             job.signal_mpirun(signal.SIGKILL)
             job.finish(limit_seconds=job.seconds() + 5)  # which fails where a process is left ten seconds later
         with self.launch() as job:
@@ -225,6 +228,8 @@ class Failing(LauncherTestCase):
 
 
 class Signalled(LauncherTestCase):
+    settings = ENDLESS
+
     def test_saves_and_stops(self):
         for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             with self.subTest(number), self.launch() as job:
@@ -235,8 +240,7 @@ class Signalled(LauncherTestCase):
                 self.assertEqual(own_messages(result), [f"launcher: {number.name}: the run is asked to save and stop"])
 
     def test_once_more_ends_it_at_once(self):
-        arguments = training(self.data, self.run_dir, **{**self.settings, "schedule__total_steps": 100_000})
-        with self.launch(arguments=arguments) as job:
+        with self.launch() as job:
             self.wait_for_step(job, 10)
             ranks = [process for process, rank in job.processes().items() if rank is not None]
             for process in ranks:  # so that they cannot save
@@ -248,6 +252,7 @@ class Signalled(LauncherTestCase):
             result = job.finish(limit_seconds=job.seconds() + 20)
         self.assertNotIn(result.code, (0, STOPPED), result)
         self.assertIn("SIGTERM again", result.err)
+        self.assertIn("the run failed while it was to stop, at step ", result.err)
         self.assertNotIn("restart", result.err)
 
     def test_at_any_moment_before_the_first_step(self):
@@ -261,7 +266,6 @@ class Signalled(LauncherTestCase):
                 self.assertIn(result.code, (STOPPED, -signal.SIGTERM), result)
                 if result.code < 0:
                     self.assertLess(delay, 0.1, result)  # before main()
-                self.assertLess(last_step(self.run_dir), STEPS)
 
     def test_during_the_pause(self):
         with self.launch(backoff=100) as job:
@@ -337,6 +341,8 @@ class FewerRanks(LauncherTestCase):
 
 
 class Terminal(LauncherTestCase):
+    settings = ENDLESS
+
     def test_a_line_is_redrawn_through_the_launcher(self):
         arguments = training(self.data, self.run_dir, schedule__total_steps=1500, train__validate_every=0,
                              checkpoint__every=0, train__log_every=750)
@@ -366,7 +372,6 @@ class Terminal(LauncherTestCase):
                 os.close(terminal)
                 code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
                 self.assertEqual(code, STOPPED)
-                self.assertLess(last_step(self.run_dir), STEPS)
                 self.assertEqual(checkpoints(self.run_dir)[-1].name, f"step-{last_step(self.run_dir):08d}")
 
 

@@ -52,10 +52,10 @@ TEST(ProcessesTest, TellsHowAChildEnded) {
 TEST(ProcessesTest, AChildStartsWithASessionAndNoSignalHeldBack) {
   InOwnProcess([] {
     Processes processes;
-    // Fields of /proc/PID/stat: 6 is the session; of status: masks of blocked and ignored signals.
+    // Field 6 of /proc/PID/stat is the session. No shell for the masks: it changes them.
     EXPECT_EQ(ExitCodeOf(processes, Shell("set -- $(cat /proc/$$/stat); test $6 = $$")), 0);
-    EXPECT_EQ(ExitCodeOf(processes, Shell("grep -Eq '^SigBlk:.0+$' /proc/$$/status")), 0);
-    EXPECT_EQ(ExitCodeOf(processes, Shell("grep -Eq '^SigIgn:.0+$' /proc/$$/status")), 0);
+    EXPECT_EQ(ExitCodeOf(processes, {"/bin/grep", "-Eq", "^SigBlk:.0+$", "/proc/self/status"}), 0);
+    EXPECT_EQ(ExitCodeOf(processes, {"/bin/grep", "-Eq", "^SigIgn:.0+$", "/proc/self/status"}), 0);
     EXPECT_EQ(ExitCodeOf(processes, Shell("! read line")), 0);  // standard input is at its end
   });
 }

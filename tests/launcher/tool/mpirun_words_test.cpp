@@ -38,6 +38,19 @@ TEST(FindCulpritTest, ReadsWhatMpirunSays) {
   EXPECT_EQ(FindCulprit(kLost), "host nodeb is lost");
 }
 
+TEST(FindCulpritTest, OtherWordsInABox) {
+  const auto box = [](const std::string& line) {
+    return FindCulprit(kRule + "\n" + line + "\n" + kRule + "\n");
+  };
+  EXPECT_EQ(box("MPI_ABORT was invoked on rank 3 in communicator MPI_COMM_WORLD"), "rank 3");
+  EXPECT_EQ(box("There are not enough slots available in the system to satisfy the 4"),
+            "mpirun: not enough slots");
+  EXPECT_EQ(box("ORTE was unable to reliably start one or more daemons."),
+            "mpirun: a host cannot be reached");
+  EXPECT_EQ(box("something else"), "");
+  EXPECT_EQ(box("mpirun noticed that process rank"), "");
+}
+
 TEST(FindCulpritTest, TheFirstThatIsNamedCounts) {
   EXPECT_EQ(FindCulprit(kLost + kKilled), "host nodeb is lost");
   EXPECT_EQ(FindCulprit(kKilled + kExited), "rank 1 on node7, signal 9 (Killed)");
@@ -46,6 +59,7 @@ TEST(FindCulpritTest, TheFirstThatIsNamedCounts) {
 TEST(FindCulpritTest, ARanksLastWordsAreAdded) {
   EXPECT_EQ(FindCulprit("mpirun: Forwarding signal 10 to job\nold news\ntrainer: disk full\n" + kExited),
             "rank 13: trainer: disk full");
+  EXPECT_EQ(FindCulprit("[rank 3]: no memory\n[]\n[a:] b"), "[a:] b");
   EXPECT_EQ(FindCulprit("[vm:17814] [[10606,0],1] ORTE_ERROR_LOG: Error\nboo"), "boo");
 }
 

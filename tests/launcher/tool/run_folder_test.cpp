@@ -115,7 +115,8 @@ TEST_F(RunFolderTest, OfALongFileTheEndCounts) {
 TEST_F(RunFolderTest, BadBytesDoNoHarm) {
   RunFolder run(path_.string());
   run.MarkStart();
-  const std::string noise("\0\n{\"from_step\":\"x\"}\n[]\n\xff\xfe\nfirst step (\n", 45);
+  constexpr char kNoise[] = "\0\n{\"from_step\":\"x\"}\n[]\n\xff\xfe\nfirst step (\n";
+  const std::string noise(kNoise, sizeof(kNoise) - 1);
   for (const char* file : {"starts.jsonl", "metrics.jsonl", "train.log"}) Append(file, noise);
   Append("checkpoints/step-x/state.json", "");
   Append("checkpoints/step-99999999999999999999/state.json", "");

@@ -97,5 +97,8 @@ result=$(build/bin/trainer evaluate --checkpoint "$demo/run/checkpoints/best" --
 echo "$result"
 accuracy=$(sed -n 's/.*"accuracy": *\([0-9.eE+-]*\).*/\1/p' <<<"$result")
 
+stage "A report of the run (trainer report)"
+build/bin/trainer report "$demo/run"
+
 printf '\nAccuracy on unheard sentences of 30 speakers: %s\n' "$accuracy"
-echo "Results: $demo/run (checkpoints/best, metrics.jsonl, train.log, summary.json); features: $demo/data"
+echo "Results: $demo/run (report.html, checkpoints/best, metrics.jsonl, train.log, summary.json); features: $demo/data"

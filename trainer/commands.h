@@ -36,6 +36,9 @@ absl::Status Train(const TrainArguments& arguments, const launcher::World& world
 struct Command {
   CLI::App* options;
   CommandRun run;
+  // Runs in a world of one; under mpirun with more ranks it is refused. Where `world` has no host, MPI is not
+  // up.
+  bool one_process = false;
 };
 
 // Each declares its subcommand on `app`.
@@ -45,6 +48,7 @@ Command AddEmbed(CLI::App& app);
 Command AddVerify(CLI::App& app);
 Command AddIdentify(CLI::App& app);
 Command AddAverage(CLI::App& app);
+Command AddReport(CLI::App& app);
 
 // The exit code that goes with a failure.
 int ExitCodeOf(const absl::Status& status);

@@ -46,6 +46,27 @@ int RunOnAllRanks(int argc, char** argv, const CommandRun& command) {
   }
 }
 
+// What one process does alone. MPI comes up first only where something like mpirun started it, for it waits
+// for all that it started.
+int RunOnOneProcess(int argc, char** argv, const CommandRun& command) {
+  const CommandRun alone = [&](const launcher::World& world, int* exit_code) {
+    if (world.size == 1) return command(world, exit_code);
+    return absl::InvalidArgumentError("this command is the work of one process; start it without mpirun");
+  };
+  if (std::getenv("PMIX_RANK") != nullptr) return RunOnAllRanks(argc, argv, alone);
+  try {
+    launcher::ReceiveSignalsOnOneThread();
+    int exit_code = kExitFailure;
+    const absl::Status status = alone(launcher::World{}, &exit_code);
+    if (status.ok()) return exit_code;
+    std::fprintf(stderr, "trainer: %s\n", std::string(status.message()).c_str());
+    return ExitCodeOf(status);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "trainer: %s\n", error.what());
+    return kExitFailure;
+  }
+}
+
 // What a wrong command line comes to. mpirun ends all ranks once the first has failed, so none may fail
 // before rank 0 has spoken: hence MPI, whose end waits for all. A process on its own need not wait for MPI to
 // come up.
@@ -90,8 +111,8 @@ int Main(int argc, char** argv) {
                  "FIRST:COUNT, which steps: counted from 1 at this start (" + train.trace_steps + ")")
       ->needs(trace);
 
-  const Command commands[] = {AddEvaluate(app), AddPredict(app),  AddEmbed(app),
-                              AddVerify(app),   AddIdentify(app), AddAverage(app)};
+  const Command commands[] = {AddEvaluate(app), AddPredict(app), AddEmbed(app), AddVerify(app),
+                              AddIdentify(app), AddAverage(app), AddReport(app)};
 
   try {
     app.parse(argc, argv);
@@ -113,7 +134,8 @@ int Main(int argc, char** argv) {
   }
 
   for (const auto& command : commands) {
-    if (command.options->parsed()) return RunOnAllRanks(argc, argv, command.run);
+    if (!command.options->parsed()) continue;
+    return (command.one_process ? RunOnOneProcess : RunOnAllRanks)(argc, argv, command.run);
   }
   if (print_config) return PrintConfig(argc, argv, train);
   return RunOnAllRanks(argc, argv, [&](const auto& world, int* code) { return Train(train, world, code); });

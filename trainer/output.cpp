@@ -56,8 +56,10 @@ std::string PlotTitle(const std::string& what, const std::string& split, const s
   return absl::StrCat(what, " of split ", split, ", ", name);
 }
 
-void PrintJsonLine(const nlohmann::ordered_json& object) {
-  std::printf("%s\n", object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+std::string JsonLine(const nlohmann::ordered_json& object) {
+  return object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
+
+void PrintJsonLine(const nlohmann::ordered_json& object) { std::printf("%s\n", JsonLine(object).c_str()); }
 
 }  // namespace trainer

@@ -21,7 +21,10 @@ absl::Status MakeOutputFolder(const std::string& path, const std::string& option
 // where it is too long for a plot.
 std::string PlotTitle(const std::string& what, const std::string& split, const std::string& checkpoint);
 
-// Writes `object` as one line on standard output. Bytes that are not UTF-8 (in a path, say) become U+FFFD.
+// `object` on one line, without a line end. Bytes that are not UTF-8 (in a path, say) become U+FFFD.
+std::string JsonLine(const nlohmann::ordered_json& object);
+
+// The same and a line end, on standard output.
 void PrintJsonLine(const nlohmann::ordered_json& object);
 
 }  // namespace trainer

@@ -162,11 +162,13 @@ RunRecorder::RunRecorder(const config::Config& config, RecordedRun run)
   totals_.restarts = RestartsByLauncher();
 }
 
-RunRecorder::~RunRecorder() { telemetry::ShowStatus(""); }
+RunRecorder::~RunRecorder() {
+  telemetry::ShowStatus("");
+  if (prometheus_) prometheus_->Update(totals_);  // with what has happened since the last log line
+}
 
 absl::Status RunRecorder::Open(int64_t step, const std::vector<std::string>& hosts) {
   hosts_ = hosts;
-  totals_.steps = step;
   if (!rank_zero()) return absl::OkStatus();
   const fs::path folder = config_.run.dir;
   RETURN_IF_ERROR(data::WriteFileAtomically((folder / "config.yaml").string(), config::ToYaml(config_)));
@@ -175,6 +177,7 @@ absl::Status RunRecorder::Open(int64_t step, const std::vector<std::string>& hos
   if (config_.metrics.tensorboard) tensorboard_.emplace(config_, step);
   RETURN_IF_ERROR(WriteStart(step, hosts));
   totals_.skipped_utterances = CountSkipped(config_.data.path);
+  RETURN_IF_ERROR(StartPrometheus());
   if (config_.metrics.progress == "auto") columns_ = telemetry::TerminalColumns();
   if (config_.metrics.progress == "always") columns_ = std::max(telemetry::TerminalColumns(), 80);
   return absl::OkStatus();
@@ -184,9 +187,13 @@ absl::Status RunRecorder::Open(int64_t step, const std::vector<std::string>& hos
 absl::Status RunRecorder::WriteStart(int64_t step, const std::vector<std::string>& hosts) {
   const std::string path = (fs::path(config_.run.dir) / "starts.jsonl").string();
   std::ifstream earlier(path);
+  bool torn = false;
   for (std::string line; std::getline(earlier, line);) {
     const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (json.is_object() && json.value("from_step", int64_t{0}) > 0) ++totals_.resumes;
+    const auto from =
+        json.is_object() ? json.value("/from_step"_json_pointer, nlohmann::json()) : nlohmann::json();
+    if (from.is_number() && from > 0) ++totals_.resumes;
+    torn = earlier.eof();  // no line break: written by a run that was killed at it
   }
   if (step > 0) ++totals_.resumes;
   const nlohmann::ordered_json start = {
@@ -198,8 +205,30 @@ absl::Status RunRecorder::WriteStart(int64_t step, const std::vector<std::string
       {"compiler", __VERSION__},           {"command", CommandLine()},
   };
   std::ofstream file(path, std::ios::app);
-  file << start.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << std::endl;
+  file << (torn ? "\n" : "") << start.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
+       << std::endl;
   if (!file) return data::ErrnoStatus(errno, "cannot write", path);
+  return absl::OkStatus();
+}
+
+absl::Status RunRecorder::StartPrometheus() {
+  const auto& keys = config_.metrics.prometheus;
+  const fs::path folder = config_.run.dir;
+  auto exporter = telemetry::PrometheusExporter::Start(
+      {keys.address, keys.auth_file, keys.pushgateway, keys.push_seconds, keys.textfile},
+      fs::absolute(folder / "").lexically_normal().parent_path().filename().string(),
+      {{"version", kVersionLine},
+       {"world_size", absl::StrCat(run_.world.size)},
+       {"device", run_.device.str()},
+       {"gpu", launcher::DescribeGpu(run_.device).name},
+       {"communicator", run_.communicator},
+       {"model", config_.model.type},
+       {"host", run_.world.host},
+       {"folder", config_.run.dir}},
+      config_.run.dir, [](const std::string& line) { telemetry::Warn(line); });
+  RETURN_IF_ERROR(exporter.status());
+  prometheus_ = *std::move(exporter);
+  prometheus_->Update(totals_);
   return absl::OkStatus();
 }
 
@@ -326,6 +355,7 @@ void RunRecorder::Write(const telemetry::IntervalFigures& figures) {
     warned_of_metrics_ = true;
   }
   if (tensorboard_) tensorboard_->Log(figures);
+  prometheus_->Update(figures);
 }
 
 void RunRecorder::ShowProgress(int64_t step) {
@@ -345,6 +375,9 @@ void RunRecorder::ShowProgress(int64_t step) {
   telemetry::ShowStatus(telemetry::ProgressLine(progress, columns_ - 1));  // a full line would wrap
 }
 
-void RunRecorder::Close() { TakeRanks(/*wait=*/true); }
+void RunRecorder::Close(telemetry::RunState state) {
+  TakeRanks(/*wait=*/true);
+  if (prometheus_) prometheus_->Finish(state);
+}
 
 }  // namespace trainer::engine

@@ -4,6 +4,7 @@
 
 #include <torch/torch.h>
 
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -22,6 +23,7 @@
 #include "trainer/optim/schedule.h"
 #include "trainer/telemetry/gpu_monitor.h"
 #include "trainer/telemetry/metrics_file.h"
+#include "trainer/telemetry/prometheus_exporter.h"
 #include "trainer/telemetry/run_figures.h"
 
 namespace trainer::engine {
@@ -42,11 +44,11 @@ struct RecordedRun {
 class RunRecorder {
  public:
   RunRecorder(const config::Config& config, RecordedRun run);
-  // Takes the progress line away.
+  // Takes the progress line away, and tells Prometheus that the run has failed where it was not closed.
   ~RunRecorder();
 
-  // Begins after `step` steps. On rank 0 opens the files of run.dir; `hosts`: of all ranks. Errors: what the
-  // file system says.
+  // Begins after `step` steps. On rank 0 opens the files of run.dir and what Prometheus reads; `hosts`: of
+  // all ranks. Errors: what the file system says, and what metrics.prometheus asks for in vain.
   absl::Status Open(int64_t step, const std::vector<std::string>& hosts);
 
   // The clock of step times starts here.
@@ -73,9 +75,9 @@ class RunRecorder {
   // What else is shown by TensorBoard; null on other ranks, and where metrics.tensorboard is off.
   TensorBoardRun* tensorboard() { return tensorboard_ ? &*tensorboard_ : nullptr; }
 
-  // Takes the progress line away, and waits for what is still on its way to rank 0. By all ranks, at the end
-  // of a run without an error.
-  void Close();
+  // Takes the progress line away, and waits for what is still on its way to rank 0 and to a Pushgateway. By
+  // all ranks, at the end of a run without an error.
+  void Close(telemetry::RunState state);
 
  private:
   struct Interval {
@@ -96,6 +98,7 @@ class RunRecorder {
   void TakeRanks(bool wait);
   void Write(const telemetry::IntervalFigures& figures);
   absl::Status WriteStart(int64_t step, const std::vector<std::string>& hosts);
+  absl::Status StartPrometheus();
   bool rank_zero() const { return run_.world.rank == 0; }
 
   const config::Config& config_;
@@ -114,6 +117,7 @@ class RunRecorder {
   std::optional<telemetry::MetricsFile> metrics_;
   std::optional<TensorBoardRun> tensorboard_;
   bool warned_of_metrics_ = false;
+  std::unique_ptr<telemetry::PrometheusExporter> prometheus_;
   int columns_ = 0;        // of the progress line; 0: none
   double wait_share_ = 0;  // for data, in the last interval
   Stopwatch since_progress_;

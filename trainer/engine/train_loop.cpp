@@ -34,7 +34,10 @@ absl::StatusOr<RunEnd> TrainLoop::Run() {
   RETURN_IF_ERROR(SetUp());
   RETURN_IF_ERROR(Resume());
   auto end = Loop();
-  if (end.ok()) recorder_->Close();
+  if (end.ok()) {
+    recorder_->Close(*end == RunEnd::kFinished ? telemetry::RunState::kFinished
+                                               : telemetry::RunState::kStopped);
+  }
   if (end.ok() && steps_done_ > steps_at_start_) {
     tracer_.Finish(steps_done_ - steps_at_start_, step_->clock(), *communicator_);
     if (*end == RunEnd::kFinished && config_.metrics.tensorboard) FinishTensorBoard();

@@ -1,6 +1,7 @@
 #include "trainer/telemetry/run_figures.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "absl/strings/str_cat.h"
 
@@ -61,9 +62,13 @@ nlohmann::ordered_json ToJson(const IntervalFigures& figures) {
     json["busy_seconds"] = {{"min", busy.min}, {"median", busy.median}, {"max", busy.max}};
     json["slowest_rank"] = busy.max_rank;
     json["slowest_host"] = figures.ranks->hosts.at(static_cast<size_t>(busy.max_rank));
-    double host_memory = 0;
-    for (const auto& rank : figures.ranks->ranks) host_memory = std::max(host_memory, rank.host_memory_bytes);
+    double host_memory = 0, device_memory = kUnknown;
+    for (const auto& rank : figures.ranks->ranks) {
+      host_memory = std::max(host_memory, rank.host_memory_bytes);
+      device_memory = std::fmax(device_memory, rank.device_memory_bytes);  // of a number and none: the number
+    }
     json["host_memory_bytes"] = host_memory;
+    if (!std::isnan(device_memory)) json["device_memory_bytes"] = device_memory;
   }
   if (figures.valid_loss) json["valid_loss"] = *figures.valid_loss;
   if (figures.valid_accuracy) json["valid_accuracy"] = *figures.valid_accuracy;

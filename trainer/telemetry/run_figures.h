@@ -70,15 +70,15 @@ struct RanksFigures {
 
 // Counted since the run was first started, over all restarts, unless it says otherwise.
 struct RunTotals {
-  int64_t steps = 0;
-  int64_t utterances = 0;
+  int64_t steps = 0;               // since this start
+  int64_t utterances = 0;          // since this start
   double frames = 0;               // since this start
   double reduced_bytes = 0;        // by this rank, since this start
   PhaseSeconds phase_seconds{};    // of rank 0, since this start
   int64_t resumes = 0;             // starts that went on from a checkpoint
   int64_t restarts = 0;            // by the launcher
   int64_t signals = 0;             // stop signals that some rank got, since this start
-  int64_t nonfinite_steps = 0;     // whose loss or gradient was no number
+  int64_t nonfinite_steps = 0;     // whose loss or gradient was no number, since this start
   int64_t checkpoints = 0;         // saved since this start
   int64_t skipped_utterances = 0;  // of the data set, as the extraction that made it reported
   double last_step_unix_seconds = 0;
@@ -115,7 +115,7 @@ struct IntervalFigures {
 
 // The line of metrics.jsonl: the names above, phases as <phase>_seconds; of the ranks the spread of their own
 // work
-// ("busy_seconds": {min, median, max}), "slowest_rank" and "slowest_host". No key for what is absent.
+// ("busy_seconds": {min, median, max}), "slowest_rank" and "slowest_host", and the largest memories. No key for what is absent.
 nlohmann::ordered_json ToJson(const IntervalFigures& figures);
 
 }  // namespace trainer::telemetry

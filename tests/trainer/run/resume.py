@@ -128,7 +128,8 @@ class Interrupted(RunTestCase):
             with Job(RANKS, self.arguments(run_dir)) as job:
                 time.sleep(delay_seconds)
                 job.signal_mpirun(signal.SIGUSR1)
-                self.assertNotEqual(job.finish().code, 0)
+                # It may also be lost: mpirun hands it on to the ranks that there are, maybe none yet.
+                job.finish()
         # The run folder is made while all is set up, long after the signals are caught.
         shutil.rmtree(run_dir, ignore_errors=True)
         with Job(RANKS, self.arguments(run_dir)) as job:

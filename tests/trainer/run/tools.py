@@ -113,6 +113,9 @@ class Answers(ToolTestCase):
             if wrong.max():
                 self.assertEqual(row["confused_with"], self.reference.speakers[wrong.argmax()])
         xml.etree.ElementTree.fromstring(tables["confusion.svg"])
+        state = json.loads((self.checkpoint / "state.json").read_text())
+        self.assertEqual(json.loads(tables["evaluation.json"]),
+                         figures | {"model_checksum": state["checksums"]["model.safetensors"]})
 
     def test_predict(self):
         # Mixtures of two voices each: the members of an ensemble should not agree on all of them.

@@ -17,7 +17,7 @@ ln -s "$site/torch" "$site/nvidia" "$tree/lib/"
 
 # What is loaded must come from the tree or be glibc's or GCC's.
 system='^(linux-vdso|ld-linux-x86-64|lib(c|m|dl|pthread|rt|resolv|util|gcc_s|stdc\+\+))\.so'
-for program in "$tree"/bin/{trainer,mels,orterun}; do
+for program in "$tree"/bin/{trainer,mels,launcher,orterun}; do
   if ldd "$program" | awk '{ print $1, $3 }' | grep -vE "^(/lib64/ld-)|$system" | grep -v " $tree/"; then
     echo "error: $program loads the above from outside its tree" >&2
     exit 1
@@ -45,6 +45,10 @@ grep -q d_model config.yaml
   run.dir="$work/run" schedule.total_steps=4 schedule.warmup_steps=1 train.validate_every=4 checkpoint.every=4 \
   train.global_batch=8 >train.txt 2>&1 || { cat train.txt >&2; exit 1; }
 [[ -e run/checkpoints/last/model.safetensors ]]
+"${clean[@]}" launcher -np 2 --oversubscribe trainer --config simple.yaml data.path="$work/data" run.dir="$work/again" \
+  schedule.total_steps=4 schedule.warmup_steps=1 train.validate_every=4 checkpoint.every=4 train.global_batch=8 \
+  >again.txt 2>&1 || { cat again.txt >&2; exit 1; }
+[[ -e again/checkpoints/last/model.safetensors ]]
 size=$(tar -C "$tree" -cz --exclude=lib/torch --exclude=lib/nvidia . | wc -c)
 echo "installed, moved and trained; $((size / 1048576)) MiB compressed"
 ((size < 50 * 1048576)) || { echo "error: more than 50 MiB" >&2; exit 1; }

@@ -1,6 +1,6 @@
 # `cmake --install build --prefix X [--strip] [--component C]`: a tree that runs wherever it is moved to.
 #
-#   bin/{trainer,mels}          run path $ORIGIN/../lib, then LibTorch's folders below it
+#   bin/{trainer,mels,launcher} run path $ORIGIN/../lib, then LibTorch's folders below it
 #   lib/*.so*                   every library of theirs that is neither glibc's, GCC's nor LibTorch's
 #   share/trainer/{configs,dashboards}/
 #     (these: component runtime)
@@ -15,7 +15,7 @@ set(CMAKE_INSTALL_DEFAULT_COMPONENT_NAME runtime)
 find_program(PATCHELF patchelf DOC "Needed by cmake --install")
 
 get_filename_component(_site_packages "${LIBTORCH_ROOT_DIR}" DIRECTORY)
-set(_programs trainer mels)
+set(_programs trainer mels launcher_tool)
 set(_run_path $ORIGIN/../lib $ORIGIN/../lib/torch/lib)
 if(LIBTORCH_CUDA)
   foreach(_library IN ITEMS ${NCCL_LIBRARY} ${CUDART_LIBRARY})

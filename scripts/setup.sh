@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes a Debian 12 machine able to build and run the project, and builds it: build/bin/{trainer,mels}.
+# Makes a Debian 12 machine able to build and run the project, and builds it: build/bin/{trainer,mels,launcher}.
 #
 # usage: scripts/setup.sh [--no-build]
 #
@@ -96,11 +96,11 @@ if ((build)); then
     run_logged "configuring" "$logs/configure.log" cmake --preset release
   fi
   echo "Building in build/ (some minutes the first time)"
-  cmake --build --preset release --target trainer mels
-  for program in trainer mels; do
+  cmake --build --preset release --target trainer mels launcher_tool
+  for program in trainer mels launcher; do
     [[ -x build/bin/$program ]] || { echo "error: the build left no build/bin/$program" >&2; exit 1; }
   done
-  echo "Set up: build/bin/trainer, build/bin/mels"
+  echo "Set up: build/bin/trainer, build/bin/mels, build/bin/launcher"
 else
   echo "Set up; build with: cmake --preset release && cmake --build --preset release"
 fi

@@ -146,6 +146,11 @@ absl::Status TrainLoop::TakeFigures(bool flush) {
                           saved_step_ < 0 ? "there is no checkpoint yet"
                                           : absl::StrCat("the last checkpoint is of step ", saved_step_)));
     }
+    // Other traces of progress may be many steps apart: the program `launcher` looks for this one.
+    if (figures_taken_ == steps_at_start_ + 1) {
+      telemetry::Info(absl::StrCat("first step (", figures_taken_, ") done after ",
+                                   telemetry::FormatDuration(run_clock_.Seconds())));
+    }
   }
   return absl::OkStatus();
 }

@@ -75,6 +75,9 @@ def _is_from_mpirun(line):
 class Job:
     """A program under mpirun, running. Use as a context manager: leaving it ends whatever is left of the job."""
 
+    starter = ("mpirun",)
+    placing = ("--oversubscribe", "--bind-to", "none")
+
     def __init__(self, ranks, arguments, program=None, mpirun_options=()):
         self._mark = uuid.uuid4().hex
         self._out, self._err = tempfile.TemporaryFile(), tempfile.TemporaryFile()
@@ -84,11 +87,11 @@ class Job:
                            # all have ended by themselves. Without them the tests are faster, and stricter.
                            OMPI_MCA_odls_base_sigkill_timeout="0")
         environment[_MARK] = self._mark
-        command = ["mpirun", "-n", str(ranks), "--oversubscribe", "--bind-to", "none", *mpirun_options,
-                   program or trainer(), *map(str, arguments)]
+        command = [*self.starter, "-n", ranks, *self.placing, *mpirun_options,
+                   program or trainer(), *arguments]
         self._start = time.monotonic()
-        self._mpirun = subprocess.Popen(command, stdout=self._out, stderr=self._err, stdin=subprocess.DEVNULL,
-                                        env=environment, start_new_session=True)
+        self._mpirun = subprocess.Popen(list(map(str, command)), stdout=self._out, stderr=self._err,
+                                        stdin=subprocess.DEVNULL, env=environment, start_new_session=True)
 
     def __enter__(self):
         return self

@@ -40,7 +40,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 # More CPUs than the machine has, so that jobs need not wait for each other.
 SlurmdParameters=config_overrides
-SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,bf_interval=1
+SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=1,bf_interval=1
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 KillWait=20
@@ -115,7 +115,7 @@ class Cluster:
             wait_until((self.folder / "munge.socket").exists, "munged", START_SECONDS)
             self._start("slurmctld", "-D", "-f", configuration)
             for node in nodes:
-                self._start("slurmd", "-D", "-N", node, "-f", self.folder / node / "slurm.conf", label=f"slurmd-{node}")
+                self.start_node(node)
             wait_until(lambda: self._all_idle(len(nodes)), "the nodes to be idle", START_SECONDS)
         except BaseException:
             print(self.logs())
@@ -127,6 +127,21 @@ class Cluster:
         with open(self.folder / f"{label}.out", "ab") as log:
             self._daemons[label] = subprocess.Popen([shutil.which(program), *map(str, arguments)], stdout=log, stderr=log,
                                                     stdin=subprocess.DEVNULL, env=self.environment)
+
+    def start_node(self, node):
+        self._start("slurmd", "-D", "-N", node, "-f", self.folder / node / "slurm.conf", label=f"slurmd-{node}")
+
+    def lose_node(self, node):
+        """kill -9 of all that runs on it; then SLURM is told so, which it would find out itself after a while."""
+        daemon = self._daemons[f"slurmd-{node}"]
+        daemon.kill()
+        daemon.wait()
+        self._kill_living(f"{node}/")
+        self.command("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=lost")
+
+    def restore_node(self, node):
+        self.start_node(node)
+        self.command("scontrol", "update", f"NodeName={node}", "State=RESUME")
 
     def _all_idle(self, count):
         for label, daemon in self._daemons.items():
@@ -148,21 +163,21 @@ class Cluster:
         answer = self.command("scontrol", "-o", "show", "job", job, check=False)
         return dict(re.findall(r"(\S+?)=(\S*)", answer.stdout)) if answer.returncode == 0 else {}
 
-    def processes(self, job, program):
-        """{rank: process id} of the living processes of a job whose program has this name."""
+    def ranks(self, job, program):
+        """{rank: process id} of the living ranks of a job, which may be a task of an array ("12_3")."""
+        number = self.show(job).get("JobId")
         found = {}
         for process, environment in self._living():
-            if environment.get("SLURM_JOB_ID") != str(job):
+            if environment.get("SLURM_JOB_ID") != number or "PMIX_RANK" not in environment:
                 continue
             with contextlib.suppress(OSError):
                 if os.path.basename(os.readlink(f"/proc/{process}/exe")) == program:
-                    rank = environment.get("OMPI_COMM_WORLD_RANK", environment.get("SLURM_PROCID", -1))
-                    found[int(rank)] = process
+                    found[int(environment["PMIX_RANK"])] = process
         return found
 
-    def _living(self):
-        """(process id, environment) of whatever this cluster has started."""
-        mark = f"SLURM_CONF={self.folder}/".encode()  # slurmd names its own copy of slurm.conf
+    def _living(self, below=""):
+        """(process id, environment) of whatever this cluster, or one node ("n1/"), has started."""
+        mark = f"SLURM_CONF={self.folder}/{below}".encode()  # on a node it names the node's copy of slurm.conf
         for entry in pathlib.Path("/proc").iterdir():
             with contextlib.suppress(OSError):
                 if entry.name.isdigit() and int(entry.name) != os.getpid():
@@ -190,6 +205,9 @@ class Cluster:
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
-        for process, _ in self._living():
+        self._kill_living()
+
+    def _kill_living(self, below=""):
+        for process, _ in self._living(below):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)

@@ -31,8 +31,7 @@ StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd-%n.pid
-SlurmdLogFile={folder}/slurmd-%n.out
-SlurmctldLogFile={folder}/slurmctld.out
+SlurmdLogFile={folder}/slurmd-%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
@@ -137,6 +136,10 @@ class Cluster:
         daemon.kill()
         daemon.wait()
         self._kill_living(f"{node}/")
+        # PMIx would not start a step of the same number over what it left behind: the machine comes back empty.
+        for folder in (self.folder / node / "tmp", self.folder / f"spool-{node}"):
+            shutil.rmtree(folder)
+            folder.mkdir()
         self.command("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=lost")
 
     def restore_node(self, node):
@@ -189,7 +192,7 @@ class Cluster:
     def logs(self):
         """The ends of the daemons' logs, for a test that failed."""
         return "\n".join(f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}"
-                         for path in sorted(self.folder.glob("*.out")))
+                         for path in sorted([*self.folder.glob("slurmctld.out"), *self.folder.glob("slurmd-*.log")]))
 
     def stop(self):
         """Ends the jobs, then the daemons, then whatever of theirs is left."""

@@ -9,6 +9,7 @@ import pathlib
 import random
 import re
 import signal
+import socket
 import struct
 import sys
 import tempfile
@@ -83,8 +84,15 @@ class Slurm(RunTestCase):
         return Job(answer.stdout.strip(), run_dir, log)
 
     @classmethod
+    def wait_for(cls, job, condition, what, limit_seconds=60):
+        try:
+            wait_until(condition, f"{what} of job {job.number}", limit_seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{cls.cluster.show(job.number)}\n{job.log()}\n{cls.cluster.logs()}") from None
+
+    @classmethod
     def wait_for_step(cls, job, step):
-        wait_until(lambda: last_step(job.run_dir) >= step, f"step {step} of {job.run_dir.name}")
+        cls.wait_for(job, lambda: last_step(job.run_dir) >= step, f"step {step}")
 
     @classmethod
     def signal_ranks(cls, job, number):
@@ -98,12 +106,8 @@ class Slurm(RunTestCase):
 
     def wait_for_end(self, job, expected, limit_seconds=90):
         over = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED"}
-        try:
-            wait_until(lambda: self.state(job) in over, f"the end of job {job.number}", limit_seconds)
-            self.assertEqual(self.state(job), expected)
-        except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.cluster.show(job.number)}\n{job.log()}\n"
-                                 f"{self.cluster.logs()}") from None
+        self.wait_for(job, lambda: self.state(job) in over, "the end", limit_seconds)
+        self.assertEqual(self.state(job), expected, f"{job.log()}\n{self.cluster.logs()}")
 
     def assert_ended(self, job, state, exit_code=0, restarts=0):
         self.wait_for_end(job, state)
@@ -144,7 +148,7 @@ class Slurm(RunTestCase):
         self.wait_for_step(job, 150)
         self.cluster.command("scancel", job.number)
         self.wait_for_end(job, "CANCELLED")
-        wait_until(lambda: "not requeued from here" in job.log(), "the script's end")
+        self.wait_for(job, lambda: "not requeued from here" in job.log(), "the script's end")
         step = job.last_checkpoint()
         self.assertEqual(step, last_step(job.run_dir) // 10 * 10 + step % 10)
         self.assertIn(f"saved at step {step};", job.log())
@@ -191,10 +195,20 @@ class Slurm(RunTestCase):
             self.cluster.restore_node("n2")
             starts = f"slurm: job {hopeless.number} on n2, start {restarts + 1}, checkpoint: none"
             if restarts == 1:
-                wait_until(lambda: starts in hopeless.log() and self.cluster.ranks(hopeless.number, "trainer"), starts)
+                self.wait_for(hopeless, lambda: starts in hopeless.log() and self.cluster.ranks(hopeless.number, "trainer"),
+                              "the second start")
                 self.assert_went_on(job)
         self.assert_ended(hopeless, "FAILED", exit_code=1, restarts=2)
         self.assertIn("no new checkpoint in two starts in a row, still at step none; not started again", hopeless.log())
+
+    def test_ranks_that_cannot_be_started(self):
+        """srun ends with 0 then, and yet the job must not count as done."""
+        job = self.submit(self.scratch / "run", sbatch=["-w", "n1", "--hold"])
+        with socket.socket(socket.AF_UNIX) as in_the_way:
+            in_the_way.bind(str(self.cluster.folder / "spool-n1" / f"stepd.slurm.pmix.{job.number}.0"))
+            self.cluster.command("scontrol", "release", job.number)
+            self.assert_ended(job, "FAILED", exit_code=1)
+        self.assertIn("no rank was started", job.log())
 
     def test_two_nodes(self):
         job = self.submit(self.scratch / "run", sbatch=["-N", "2"], schedule__total_steps=30)
@@ -265,7 +279,7 @@ class Slurm(RunTestCase):
 
     def test_time_up(self):
         """Without a warning the end of the time itself is one: KillWait is long enough to save. SLURM wakes the ranks."""
-        wait_until(lambda: "DUE TO TIME LIMIT" in self.limited.log(), "SLURM's time limit", limit_seconds=120)
+        self.wait_for(self.limited, lambda: "DUE TO TIME LIMIT" in self.limited.log(), "the time limit", limit_seconds=120)
         self.assert_went_on(self.limited)
 
 

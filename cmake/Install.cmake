@@ -2,7 +2,7 @@
 #
 #   bin/{trainer,mels}          run path $ORIGIN/../lib, then LibTorch's folders below it
 #   lib/*.so*                   every library of theirs that is neither glibc's, GCC's nor LibTorch's
-#   share/trainer/configs/
+#   share/trainer/{configs,slurm}/
 #     (these: component runtime)
 #   lib/torch lib/nvidia        LibTorch and what its wheel brings: component libtorch, gigabytes. Where a torch wheel of
 #                               the same version lies already, links to its torch/ and nvidia/ do as well.
@@ -36,6 +36,7 @@ endif()
 set_target_properties(${_programs} ${_tests} PROPERTIES INSTALL_RPATH "${_run_path}")
 install(TARGETS ${_programs} RUNTIME DESTINATION bin)
 install(DIRECTORY configs/ DESTINATION share/trainer/configs FILES_MATCHING PATTERN "*.yaml")
+install(DIRECTORY slurm/ DESTINATION share/trainer/slurm FILES_MATCHING PATTERN "*.sbatch")
 install(FILES LICENSE DESTINATION share/doc/trainer)
 
 if(_tests)

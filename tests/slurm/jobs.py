@@ -58,7 +58,8 @@ class Slurm(RunTestCase):
             TRAINER_BIN=str(pathlib.Path(run_trainer.trainer()).parent), TRAINER_SCRIPTS=str(SCRIPTS),
             OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMPI_MCA_mpi_yield_when_idle="1",
             OMPI_MCA_rmaps_base_oversubscribe="1")
-        # These wait a minute for their time limit, while the other tests run. Stopped meanwhile: time must pass, not steps.
+        # These wait for their time limit of a minute while the other tests run. Stopped meanwhile: time must pass, not
+        # steps. All jobs run on n1 but those of the tests that preempt them or take the node away.
         cls.warned = cls.submit(cls.shared / "warned", sbatch=["-t", "1", "--signal=B:USR1@55"])
         cls.limited = cls.submit(cls.shared / "limited", sbatch=["-t", "1", "--signal=USR2@0"])
         for job in (cls.warned, cls.limited):
@@ -73,13 +74,17 @@ class Slurm(RunTestCase):
     def wake_when_warned(cls):
         wait_until(lambda: "SIGUSR1: asking the ranks to save" in cls.warned.log(), "SLURM's warning")
         cls.signal_ranks(cls.warned, signal.SIGCONT)
+        wait_until(lambda: "requeueing" in cls.warned.log(), "requeueing")
+        # SLURM looks at the time every 30 s, and would warn again if that fell into the rest of the run.
+        wait_until(lambda: cls.cluster.show(cls.warned.number)["JobState"] == "PENDING", "the requeued job")
+        cls.cluster.command("scontrol", "update", f"JobId={cls.warned.number}", "TimeLimit=10")
 
     @classmethod
     def submit(cls, run_dir, sbatch=(), script="train", arguments=None, **overrides):
         log = run_dir.with_suffix(".log")
         if arguments is None:
             arguments = training(cls.data, run_dir, **{**SETTINGS, **overrides})
-        answer = cls.cluster.command("sbatch", "--parsable", "-n", RANKS, "-o", log, *sbatch,
+        answer = cls.cluster.command("sbatch", "--parsable", "-n", RANKS, "-w", "n1", "-o", log, *sbatch,
                                      SCRIPTS / f"{script}.sbatch", *arguments, cwd=cls.shared)
         return Job(answer.stdout.strip(), run_dir, log)
 
@@ -191,6 +196,7 @@ class Slurm(RunTestCase):
         self.wait_for_step(job, 150)
         self.wait_for_step(hopeless, 10)
         for restarts in (1, 2):
+            self.signal_ranks(hopeless, signal.SIGSTOP)  # its steps are not needed, and others want the cores
             self.cluster.lose_node("n2")
             self.cluster.restore_node("n2")
             starts = f"slurm: job {hopeless.number} on n2, start {restarts + 1}, checkpoint: none"
@@ -219,7 +225,7 @@ class Slurm(RunTestCase):
     def array(self, tasks, arguments):
         """The jobs of an array, by task number."""
         name = self.scratch / "task"
-        answer = self.cluster.command("sbatch", "--parsable", "-n", RANKS, "-a", tasks, "-o", f"{name}-%a.log",
+        answer = self.cluster.command("sbatch", "--parsable", "-n", RANKS, "-w", "n1", "-a", tasks, "-o", f"{name}-%a.log",
                                       SCRIPTS / "array.sbatch", *arguments, cwd=self.shared)
         whole = answer.stdout.strip()
         numbers = [int(task) for task in tasks.split(",")]
@@ -275,7 +281,7 @@ class Slurm(RunTestCase):
         self.waker.join()
         self.assert_went_on(self.warned)
         self.assertNotIn("DUE TO TIME LIMIT", self.warned.log())
-        self.assertRegex(self.warned.log(), r"saved at step \d+; requeued")
+        self.assertRegex(self.warned.log(), r"saved at step \d+; requeueing")
 
     def test_time_up(self):
         """Without a warning the end of the time itself is one: KillWait is long enough to save. SLURM wakes the ranks."""

@@ -47,6 +47,7 @@ ReturnToService=2
 MpiDefault=none
 {nodes}
 PartitionName=cheap Nodes=ALL Default=YES PriorityTier=1 GraceTime=20
+PartitionName=hasty Nodes=ALL PriorityTier=1 GraceTime=0
 PartitionName=urgent Nodes=ALL PriorityTier=2
 """
 

@@ -145,7 +145,7 @@ class Slurm(RunTestCase):
                 self.assertEqual("SIGUSR1: asking the ranks to save" in job.log(), way != "direct")
 
     def test_cancelled_it_is_saved_and_not_requeued(self):
-        job = self.submit(self.scratch / "run")
+        job = self.submit(self.scratch / "a run")
         self.wait_for_step(job, 150)
         self.cluster.command("scancel", job.number)
         self.wait_for_end(job, "CANCELLED")
@@ -153,7 +153,7 @@ class Slurm(RunTestCase):
         step = job.last_checkpoint()
         self.assertEqual(step, last_step(job.run_dir) // 10 * 10 + step % 10)
         self.assertIn(f"exit code {STOPPED}; newest checkpoint: {step}", job.log())
-        again = self.submit(self.scratch / "run")
+        again = self.submit(self.scratch / "a run")
         self.assert_ended(again, "COMPLETED")
         self.assertIn(f"going on from step {step} ", again.log())
         self.assertEqual(self.state(job), "CANCELLED")

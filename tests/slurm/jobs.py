@@ -65,7 +65,7 @@ class Slurm(RunTestCase):
         for job in (cls.warned, cls.limited):
             cls.wait_for_step(job, 150)
             cls.signal_ranks(job, signal.SIGSTOP)
-        cls.waker = threading.Thread(target=cls.wake_when_warned)
+        cls.waker = threading.Thread(target=cls.wake_when_warned, daemon=True)
         cls.waker.start()
         cls.reference = cls.shared / "reference"
         train(cls(), RANKS, cls.data, cls.reference, **SETTINGS)
@@ -220,7 +220,8 @@ class Slurm(RunTestCase):
         self.assertIn("no rank was started", job.log())
 
     def test_two_nodes(self):
-        job = self.submit(self.scratch / "run", sbatch=["-N", "2"], schedule__total_steps=30)
+        job = self.submit(self.scratch / "run", script="multi-node", schedule__total_steps=30, sbatch=[
+            "-N", "2", "--ntasks-per-node=1", "--cpus-per-task=1", "--gpus-per-node=0"])  # no GPUs here
         self.assert_ended(job, "COMPLETED")
         self.assertIn(" on n[1-2], ", job.log())
         self.assertIn("2 ranks on cpu", job.log())

@@ -2,7 +2,7 @@
 #
 #   bin/{trainer,mels,launcher} run path $ORIGIN/../lib, then LibTorch's folders below it
 #   lib/*.so*                   every library of theirs that is neither glibc's, GCC's nor LibTorch's
-#   share/trainer/{configs,dashboards}/
+#   share/trainer/{configs,dashboards,slurm}/
 #     (these: component runtime)
 #   lib/torch lib/nvidia        LibTorch and what its wheel brings: component libtorch, gigabytes. Where a torch wheel of
 #                               the same version lies already, links to its torch/ and nvidia/ do as well.
@@ -38,6 +38,7 @@ install(TARGETS ${_programs} RUNTIME DESTINATION bin)
 install(DIRECTORY configs/ DESTINATION share/trainer/configs FILES_MATCHING PATTERN "*.yaml")
 install(DIRECTORY dashboards/ DESTINATION share/trainer/dashboards
         FILES_MATCHING PATTERN "*.json" PATTERN "*.yml" PATTERN "*-test.yml" EXCLUDE)
+install(DIRECTORY slurm/ DESTINATION share/trainer/slurm FILES_MATCHING PATTERN "*.sbatch")
 install(FILES LICENSE DESTINATION share/doc/trainer)
 
 if(_tests)

@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "launcher/mpi_session.h"
+#include "launcher/stop_signals.h"
 #include "trainer/telemetry/log.h"
 
 namespace trainer {
@@ -30,7 +31,8 @@ struct TrainArguments {
 // `exit_code` is set where it returns OK.
 using CommandRun = std::function<absl::Status(const launcher::World& world, int* exit_code)>;
 
-absl::Status Train(const TrainArguments& arguments, const launcher::World& world, int* exit_code);
+absl::Status Train(const TrainArguments& arguments, const launcher::World& world,
+                   const launcher::StopSignals& stop, int* exit_code);
 
 // A subcommand: its options, and what it does with them once they are parsed.
 struct Command {

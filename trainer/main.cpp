@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "launcher/mpi_session.h"
 #include "launcher/signal_thread.h"
+#include "launcher/stop_signals.h"
 #include "trainer/commands.h"
 #include "trainer/config/config.h"
 #include "trainer/version.h"
@@ -138,7 +139,11 @@ int Main(int argc, char** argv) {
     return (command.one_process ? RunOnOneProcess : RunOnAllRanks)(argc, argv, command.run);
   }
   if (print_config) return PrintConfig(argc, argv, train);
-  return RunOnAllRanks(argc, argv, [&](const auto& world, int* code) { return Train(train, world, code); });
+  // From before MPI is up, which takes a second, to the end of the process: a signal meanwhile must neither
+  // kill the rank nor turn a saved run into a killed one.
+  static const launcher::StopSignals stop;
+  return RunOnAllRanks(argc, argv,
+                       [&](const auto& world, int* code) { return Train(train, world, stop, code); });
 }
 
 }  // namespace

@@ -37,9 +37,8 @@ absl::StatusOr<engine::TraceOptions> TraceOptionsOf(const TrainArguments& argume
 
 }  // namespace
 
-absl::Status Train(const TrainArguments& arguments, const launcher::World& world, int* exit_code) {
-  // To the end of the process: a second signal while MPI ends must not turn a saved run into a killed one.
-  static const launcher::StopSignals stop;
+absl::Status Train(const TrainArguments& arguments, const launcher::World& world,
+                   const launcher::StopSignals& stop, int* exit_code) {
   telemetry::StartLog({world.rank, world.host, arguments.verbosity});
   const auto config = LoadRunConfig(arguments);
   RETURN_IF_ERROR(launcher::AgreeOn(world, config.status()));

@@ -145,6 +145,7 @@ struct Config {
       std::string address = "127.0.0.1:9400";  // "" = none
       std::string auth_file;
       std::string pushgateway;
+      std::string push_auth_file;
       double push_seconds = 15;
       std::string textfile;
       bool operator==(const Prometheus&) const = default;

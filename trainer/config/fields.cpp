@@ -240,6 +240,8 @@ std::vector<Field> MakeFields() {
           "File with one line, user:password, that whoever fetches must give; where empty, none."),
       Row("metrics.prometheus.pushgateway", &P::pushgateway, Any(),
           "Pushgateway (host:port) that the metrics are pushed to; where empty, none."),
+      Row("metrics.prometheus.push_auth_file", &P::push_auth_file, Any(),
+          "File with one line, user:password, that the Pushgateway wants; where empty, none."),
       Row("metrics.prometheus.push_seconds", &P::push_seconds, From(1, 86400), "Seconds between pushes."),
       Row("metrics.prometheus.textfile", &P::textfile, Any(),
           "File (*.prom) for node_exporter's textfile collector, rewritten at every log line; where empty, "

@@ -228,7 +228,7 @@ absl::Status RunRecorder::StartPrometheus() {
   const auto& keys = config_.metrics.prometheus;
   const fs::path folder = config_.run.dir;
   auto exporter = telemetry::PrometheusExporter::Start(
-      {keys.address, keys.auth_file, keys.pushgateway, keys.push_seconds, keys.textfile},
+      {keys.address, keys.auth_file, keys.pushgateway, keys.push_auth_file, keys.push_seconds, keys.textfile},
       fs::absolute(folder / "").lexically_normal().parent_path().filename().string(),
       {{"version", kVersionLine},
        {"world_size", absl::StrCat(run_.world.size)},

@@ -74,7 +74,12 @@ absl::Status PrometheusExporter::Open(const PrometheusOptions& options, const st
     endpoint_file_ = endpoint_file;
   }
   if (!options.pushgateway.empty()) {
-    auto gateway = Pushgateway::At(options.pushgateway, view_.run);
+    absl::StatusOr<std::string> user("");
+    if (!options.push_auth_file.empty()) {
+      user = ReadAuthFile("metrics.prometheus.push_auth_file", options.push_auth_file, warn_);
+      if (!user.ok()) return user.status();
+    }
+    auto gateway = Pushgateway::At(options.pushgateway, *user, view_.run);
     if (!gateway.ok()) return gateway.status();
     pushgateway_ = *std::move(gateway);
     push_seconds_ = options.push_seconds;

@@ -24,8 +24,9 @@ namespace trainer::telemetry {
 struct PrometheusOptions {
   std::string
       address;  // of the endpoint: host:port, :port or port (both loopback); "" or "none": no endpoint
-  std::string auth_file;    // with one line user:password; "": none
-  std::string pushgateway;  // host:port or URL; "": none
+  std::string auth_file;       // with one line user:password; "": none
+  std::string pushgateway;     // host:port or URL; "": none
+  std::string push_auth_file;  // with one line user:password; "": none
   double push_seconds = 15;
   std::string textfile;  // *.prom; "": none
 };

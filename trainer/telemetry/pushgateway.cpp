@@ -46,16 +46,23 @@ size_t KeepAnswer(char* bytes, size_t size, size_t count, void* answer) {
 
 }  // namespace
 
-absl::StatusOr<Pushgateway> Pushgateway::At(const std::string& address, const std::string& run) {
+absl::StatusOr<Pushgateway> Pushgateway::At(const std::string& address, const std::string& user,
+                                            const std::string& run) {
   curl_global_init(CURL_GLOBAL_DEFAULT);
   const Url url(curl_url());
   const std::string full = absl::StrContains(address, "://") ? address : absl::StrCat("http://", address);
   const bool parsed = curl_url_set(url.get(), CURLUPART_URL, full.c_str(), 0) == CURLUE_OK;
   const std::string scheme = Part(url, CURLUPART_SCHEME);
+  if (parsed && !(Part(url, CURLUPART_USER) + Part(url, CURLUPART_PASSWORD)).empty()) {
+    return absl::InvalidArgumentError(
+        "metrics.prometheus.pushgateway: a password must not stand in the address, which is copied to logs "
+        "and "
+        "checkpoints; put user:password into a file and name it with metrics.prometheus.push_auth_file");
+  }
   if (!parsed || (scheme != "http" && scheme != "https") || !Part(url, CURLUPART_QUERY).empty() ||
       !Part(url, CURLUPART_FRAGMENT).empty()) {
     return absl::InvalidArgumentError(
-        absl::StrCat("metrics.prometheus.pushgateway: '", address,
+        absl::StrCat("metrics.prometheus.pushgateway: '", address.substr(address.rfind('@') + 1),
                      "' is no address; set it to host:port or to http://host:port"));
   }
   std::string path = Part(url, CURLUPART_PATH);
@@ -65,10 +72,8 @@ absl::StatusOr<Pushgateway> Pushgateway::At(const std::string& address, const st
                   run.empty() ? "=" : absl::WebSafeBase64Escape(run));
   curl_url_set(url.get(), CURLUPART_PATH, path.c_str(), 0);
   std::string target = Part(url, CURLUPART_URL);
-  curl_url_set(url.get(), CURLUPART_USER, nullptr, 0);
-  curl_url_set(url.get(), CURLUPART_PASSWORD, nullptr, 0);
   curl_url_set(url.get(), CURLUPART_PATH, nullptr, 0);
-  return Pushgateway(std::move(target), Part(url, CURLUPART_URL));
+  return Pushgateway(std::move(target), user, Part(url, CURLUPART_URL));
 }
 
 absl::Status Pushgateway::Push(const std::string& text) const {
@@ -77,6 +82,7 @@ absl::Status Pushgateway::Push(const std::string& text) const {
       curl_slist_append(nullptr, "Content-Type: text/plain; version=0.0.4; charset=utf-8"));
   std::string answer;
   curl_easy_setopt(curl.get(), CURLOPT_URL, url_.c_str());
+  if (!user_.empty()) curl_easy_setopt(curl.get(), CURLOPT_USERPWD, user_.c_str());
   curl_easy_setopt(curl.get(), CURLOPT_CUSTOMREQUEST, "PUT");
   curl_easy_setopt(curl.get(), CURLOPT_POSTFIELDS, text.data());
   curl_easy_setopt(curl.get(), CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(text.size()));

@@ -116,7 +116,8 @@ struct IntervalFigures {
 
 // The line of metrics.jsonl: the names above, phases as <phase>_seconds; of the ranks the spread of their own
 // work
-// ("busy_seconds": {min, median, max}), "slowest_rank" and "slowest_host", and the largest memories. No key for what is absent.
+// ("busy_seconds": {min, median, max}), "slowest_rank" and "slowest_host", and the largest memories. No key
+// for what is absent.
 nlohmann::ordered_json ToJson(const IntervalFigures& figures);
 
 }  // namespace trainer::telemetry

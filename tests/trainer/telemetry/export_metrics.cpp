@@ -95,6 +95,7 @@ int Main(int argc, char** argv) {
   options.address = given["address"];
   options.auth_file = given["auth_file"];
   options.pushgateway = given["pushgateway"];
+  options.push_auth_file = given["push_auth_file"];
   if (given.contains("push_seconds")) options.push_seconds = std::stod(given["push_seconds"]);
   options.textfile = given["textfile"];
   auto exporter = PrometheusExporter::Start(

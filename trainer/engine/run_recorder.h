@@ -75,8 +75,8 @@ class RunRecorder {
   // What else is shown by TensorBoard; null on other ranks, and where metrics.tensorboard is off.
   TensorBoardRun* tensorboard() { return tensorboard_ ? &*tensorboard_ : nullptr; }
 
-  // Takes the progress line away, and waits for what is still on its way to rank 0 and to a Pushgateway. By
-  // all ranks, at the end of a run without an error.
+  // Waits for what is still on its way to rank 0 and to a Pushgateway. By all ranks, at the end of a run
+  // without an error.
   void Close(telemetry::RunState state);
 
  private:
@@ -118,9 +118,9 @@ class RunRecorder {
   std::optional<TensorBoardRun> tensorboard_;
   bool warned_of_metrics_ = false;
   std::unique_ptr<telemetry::PrometheusExporter> prometheus_;
-  int columns_ = 0;        // of the progress line; 0: none
+  int columns_ = 0;         // of the progress line; 0: none
   double own_seconds_ = 0;  // spent here since the last log line's figures were made
-  double wait_share_ = 0;  // for data, in the last interval
+  double wait_share_ = 0;   // for data, in the last interval
   Stopwatch since_progress_;
 };
 

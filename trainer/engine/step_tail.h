@@ -25,7 +25,7 @@ struct StepFigures {
   double loss = 0;           // mean over the global batch
   double correct = 0;        // utterances of the global batch
   double gradient_norm = 0;  // before clipping
-  // 0 where they were not asked for:
+  // Not a number where they were not asked for:
   double weight_norm = 0;  // of all parameters after the update
   double update_norm = 0;  // of what the update has added to them
   bool stop = false;       // at least one rank was asked to stop

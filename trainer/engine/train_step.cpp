@@ -149,7 +149,7 @@ void TrainStep::Finish(double learning_rate, bool measure_norms) {
   }
   const auto& values = parameters_.values();
   const auto norms = measure_norms ? torch::stack({values.norm(), (values - before).norm()})
-                                   : torch::zeros({2}, values.options());
+                                   : torch::full({2}, telemetry::kUnknown, values.options());
   const auto figures = torch::cat({parameters_.tail().narrow(0, 0, kTailSize), norm.reshape({1}), norms});
   Pending pending;
   if (device_.is_cpu()) {

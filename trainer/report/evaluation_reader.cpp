@@ -11,6 +11,7 @@
 #include "data/csv.h"
 #include "data/files.h"
 #include "data/status_macros.h"
+#include "trainer/report/shallow_json.h"
 
 namespace trainer::report {
 namespace {
@@ -81,7 +82,7 @@ absl::Status ReadMatrix(const std::string& path, Evaluation& evaluation) {
 
 json ReadJson(const std::string& path) {
   const auto text = data::ReadFile(path);
-  return text.ok() ? json::parse(*text, nullptr, /*allow_exceptions=*/false) : json();
+  return text.ok() ? ParseShallow(*text) : json();
 }
 
 }  // namespace

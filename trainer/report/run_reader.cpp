@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "trainer/report/shallow_json.h"
 #include "trainer/telemetry/run_figures.h"
 
 namespace trainer::report {
@@ -107,7 +108,7 @@ int64_t ForEachJsonLine(const fs::path& path, const Use& use) {
   for (std::string line; std::getline(stream, line);) {
     const bool torn = stream.eof();
     if (line.empty()) continue;
-    if (!use(json::parse(line, nullptr, /*allow_exceptions=*/false)) && !torn) ++unwanted;
+    if (!use(ParseShallow(line)) && !torn) ++unwanted;
   }
   return unwanted;
 }
@@ -203,7 +204,7 @@ absl::StatusOr<Run> ReadRun(const std::string& folder) {
     }
   }
   if (const auto summary = path / "summary.json"; fs::is_regular_file(summary, error)) {
-    run.summary = json::parse(ReadAll(summary), nullptr, /*allow_exceptions=*/false);
+    run.summary = ParseShallow(ReadAll(summary));
     if (!run.summary.is_object()) {
       run.summary = nullptr;
       run.problems.emplace_back("summary.json is damaged");

@@ -25,7 +25,7 @@ class TerminalSink : public spdlog::sinks::base_sink<std::mutex> {
  public:
   void ShowStatus(const std::string& line) {
     const std::lock_guard lock(mutex_);
-    if (line.empty() && status_.empty()) return;
+    if (level() > spdlog::level::info || (line.empty() && status_.empty())) return;
     status_ = line;
     Write(absl::StrCat(kEraseLine, status_));
     std::fflush(stdout);

@@ -32,7 +32,7 @@ void Warn(const std::string& line);
 void Detail(const std::string& line);
 
 // Draws `line`, which must fit the terminal, on rank 0's standard output and leaves the cursor there: the
-// next one replaces it, and log lines push it down. An empty one takes it away.
+// next one replaces it, and log lines push it down. An empty one takes it away. Nothing where all is quiet.
 void ShowStatus(const std::string& line);
 
 // 75 -> "1m15s", 3.2 -> "3.2s": for people.

@@ -3,6 +3,8 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 
 #include "absl/strings/str_cat.h"
 
@@ -32,14 +34,22 @@ absl::StatusOr<MetricsFile> MetricsFile::Open(const std::string& path, int64_t l
       return error;
     }
   }
-  std::ofstream stream(path, std::ios::app);
-  if (!stream) return WriteError(path);
-  return MetricsFile(path, std::move(stream));
+  if (!std::ofstream(path, std::ios::app)) return WriteError(path);
+  return MetricsFile(path);
 }
 
 absl::Status MetricsFile::Append(const nlohmann::ordered_json& line) {
-  stream_ << line.dump() << std::endl;
-  return stream_ ? absl::OkStatus() : WriteError(path_);
+  std::error_code ignored;
+  const auto size = std::filesystem::file_size(path_, ignored);
+  errno = 0;
+  std::ofstream stream(path_, std::ios::app);
+  stream << line.dump() << '\n';
+  stream.close();
+  if (stream) return absl::OkStatus();
+  const auto error = WriteError(path_);
+  if (!ignored)
+    std::filesystem::resize_file(path_, size, ignored);  // takes away what was written of the line
+  return error;
 }
 
 }  // namespace trainer::telemetry

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -19,14 +18,14 @@ class MetricsFile {
   // the file system says, with the path.
   static absl::StatusOr<MetricsFile> Open(const std::string& path, int64_t last_step);
 
-  // Appends one line and flushes it. Errors: a full disk and the like, with the path.
+  // Appends one line, all of it or nothing. Errors: a full disk and the like, with the path; the next line
+  // may succeed again.
   absl::Status Append(const nlohmann::ordered_json& line);
 
  private:
-  MetricsFile(std::string path, std::ofstream stream) : path_(std::move(path)), stream_(std::move(stream)) {}
+  explicit MetricsFile(std::string path) : path_(std::move(path)) {}
 
   std::string path_;
-  std::ofstream stream_;
 };
 
 }  // namespace trainer::telemetry

@@ -16,7 +16,7 @@ namespace trainer::telemetry {
 namespace {
 
 constexpr int kLongestBar = 30;
-constexpr int kShortestBar = 8;
+constexpr int kShortestBar = 4;
 constexpr int kBarNeeds = 60;  // columns, below which there is none
 
 }  // namespace
@@ -25,20 +25,21 @@ std::string ProgressLine(const Progress& progress, int columns) {
   const double done = progress.total_steps > 0
                           ? static_cast<double>(progress.step) / static_cast<double>(progress.total_steps)
                           : 0;
+  // In the order in which they are given up where there is little room, last first.
   const std::vector<std::string> parts = {
       absl::StrFormat("%3.0f%% %d/%d", 100 * done, progress.step, progress.total_steps),
       absl::StrCat("left ", FormatDuration(progress.seconds_left)),
-      absl::StrFormat("loss %.4f", progress.loss),
-      absl::StrFormat("acc %.1f%%", 100 * progress.accuracy),
+      absl::StrFormat("loss %.3f", progress.loss),
+      absl::StrFormat("acc %.0f%%", 100 * progress.accuracy),
+      absl::StrFormat("lr %.0e", progress.learning_rate),
       absl::StrFormat("%.0f utt/s", progress.utterances_per_second),
-      absl::StrFormat("lr %.2e", progress.learning_rate),
-      absl::StrFormat("wait %.1f%%", 100 * progress.wait),
+      absl::StrFormat("wait %.0f%%", 100 * progress.wait),
   };
   const int room = columns < kBarNeeds ? columns : columns - kShortestBar - 3;  // brackets, a space
   std::string figures;
   for (const auto& part : parts) {
-    if (static_cast<int>(figures.size() + 2 + part.size()) > room) break;
-    absl::StrAppend(&figures, figures.empty() ? "" : "  ", part);
+    if (static_cast<int>(figures.size() + 1 + part.size()) > room) break;
+    absl::StrAppend(&figures, figures.empty() ? "" : " ", part);
   }
   if (columns < kBarNeeds) return figures;
   const int bar = std::min(columns - static_cast<int>(figures.size()) - 3, kLongestBar);

@@ -68,7 +68,7 @@ struct RanksFigures {
   Spread Busy() const;
 };
 
-// Counted since the run was first started, over all restarts, unless it says otherwise.
+// Counted since this start, but for resumes and restarts, which count all there were.
 struct RunTotals {
   int64_t steps = 0;               // since this start
   int64_t utterances = 0;          // since this start

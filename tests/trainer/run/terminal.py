@@ -58,7 +58,7 @@ class Terminal(RunTestCase):
         self.assertGreater(len(drawn), 2, text)
         for line in drawn:
             self.assertLess(len(line), 100)
-            self.assertRegex(line, r"^\[#*\.*\] +\d+% \d+/3000  left \S+  loss ")
+            self.assertRegex(line, r"^\[#*\.*\] +\d+% \d+/3000 left \S+ loss \S+ acc \S+ lr \S+ \d+ utt/s wait ")
         # Whatever was in place is gone at the end, and log lines stand by themselves.
         self.assertTrue(text.endswith("\r\x1b[K"), text[-200:])
         self.assertRegex(text, r"\x1b\[K\d\d:\d\d:\d\d step 1500/3000 ")
@@ -82,6 +82,11 @@ class Terminal(RunTestCase):
         result = run(2, self.arguments("always", metrics__progress="always", schedule__total_steps=1500))
         self.assertEqual(result.code, 0, result)
         self.assertIn("\x1b[K", result.out)
+
+    def test_quiet_on_a_terminal(self):
+        mpirun = self.mpirun("run")
+        text, code = run_on_terminal([*mpirun[:7], "--quiet", *mpirun[7:]], 100)
+        self.assertEqual((code, text), (0, ""))
 
     def test_quiet(self):
         result = run(2, ["--quiet", *self.arguments("run")])

@@ -1,8 +1,10 @@
 #include "trainer/telemetry/metrics_file.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <vector>
@@ -40,6 +42,23 @@ TEST_F(MetricsFileTest, GoesOnAfterARestartWithoutAStepTwice) {
     ASSERT_TRUE(file->Append({{"step", 30}}).ok());
   }
   EXPECT_EQ(Steps(), (std::vector<int64_t>{10, 20, 30}));
+}
+
+TEST_F(MetricsFileTest, AFullDiskCostsTheLinesOfThatTimeAlone) {
+  auto file = MetricsFile::Open(path_, 0);
+  ASSERT_TRUE(file.ok());
+  ASSERT_TRUE(file->Append({{"step", 10}}).ok());
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  const rlimit tight{fs::file_size(path_) + 5, before.rlim_max};  // within the next line
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &tight), 0);
+  EXPECT_FALSE(file->Append({{"step", 20}}).ok());
+  EXPECT_FALSE(file->Append({{"step", 30}}).ok());
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+  std::signal(SIGXFSZ, handler);
+  EXPECT_TRUE(file->Append({{"step", 40}}).ok());
+  EXPECT_EQ(Steps(), (std::vector<int64_t>{10, 40}));
 }
 
 TEST_F(MetricsFileTest, AFolderInItsPlaceIsNamed) {

@@ -4,6 +4,7 @@
 
 #include <mpi.h>
 
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -36,8 +37,11 @@ class FiguresGather {
   MPI_Comm comm_ = MPI_COMM_NULL;
   MPI_Request request_ = MPI_REQUEST_NULL;
   bool untaken_ = false;
-  std::vector<double> sent_;      // (count), MPI's while request_ is open
-  std::vector<double> received_;  // rank 0: (size * count), likewise
+  struct Buffers {
+    std::vector<double> sent;      // (count)
+    std::vector<double> received;  // rank 0: (size * count)
+  };
+  std::unique_ptr<Buffers> buffers_;  // MPI's while request_ is open
 };
 
 }  // namespace launcher

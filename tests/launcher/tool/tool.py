@@ -169,7 +169,8 @@ class Killed(LauncherTestCase):
         messages = own_messages(result)
         self.assertEqual(len(messages), 2, result)
         self.assertIn("giving up: it failed before its first step, and would again; 1 failure:", messages[0])
-        self.assertIn("before its first step: exit code 137, rank 0 on", messages[1])
+        # Killed so early that mpirun may not know yet which rank it was.
+        self.assertIn("before its first step: exit code 137", messages[1])
 
     def test_between_two_log_lines(self):
         arguments = training(self.data, self.run_dir, **{

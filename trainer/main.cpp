@@ -26,6 +26,12 @@ bool SpeaksBeforeMpi() {
   return true;
 }
 
+// Says what went wrong, where `aloud`; returns the exit code for it.
+int Fail(const absl::Status& status, bool aloud = true) {
+  if (aloud) std::fprintf(stderr, "trainer: %s\n", std::string(status.message()).c_str());
+  return ExitCodeOf(status);
+}
+
 int RunOnAllRanks(int argc, char** argv, const CommandRun& command) {
   try {
     launcher::ReceiveSignalsOnOneThread();
@@ -35,8 +41,7 @@ int RunOnAllRanks(int argc, char** argv, const CommandRun& command) {
       int exit_code = kExitFailure;
       const absl::Status status = command(world, &exit_code);
       if (status.ok()) return exit_code;
-      if (world.rank == 0) std::fprintf(stderr, "trainer: %s\n", std::string(status.message()).c_str());
-      return ExitCodeOf(status);
+      return Fail(status, world.rank == 0);
     } catch (const std::exception& error) {
       // One rank alone met what it cannot go on from: the others must not wait for it.
       launcher::AbortWorld(error.what(), kExitFailure);
@@ -59,9 +64,7 @@ int RunOnOneProcess(int argc, char** argv, const CommandRun& command) {
     launcher::ReceiveSignalsOnOneThread();
     int exit_code = kExitFailure;
     const absl::Status status = alone(launcher::World{}, &exit_code);
-    if (status.ok()) return exit_code;
-    std::fprintf(stderr, "trainer: %s\n", std::string(status.message()).c_str());
-    return ExitCodeOf(status);
+    return status.ok() ? exit_code : Fail(status);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "trainer: %s\n", error.what());
     return kExitFailure;
@@ -75,8 +78,7 @@ int Refuse(int argc, char** argv, const absl::Status& status) {
   if (std::getenv("PMIX_RANK") != nullptr) {
     return RunOnAllRanks(argc, argv, [&](const auto&, int*) { return status; });
   }
-  if (SpeaksBeforeMpi()) std::fprintf(stderr, "trainer: %s\n", std::string(status.message()).c_str());
-  return ExitCodeOf(status);
+  return Fail(status, SpeaksBeforeMpi());
 }
 
 int PrintConfig(int argc, char** argv, const TrainArguments& arguments) {

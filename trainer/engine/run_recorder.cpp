@@ -15,11 +15,11 @@
 #include "absl/strings/str_format.h"
 #include "data/files.h"
 #include "data/status_macros.h"
-#include "launcher/device.h"
 #include "trainer/model/flops.h"
 #include "trainer/telemetry/log.h"
 #include "trainer/telemetry/peak_flops.h"
 #include "trainer/telemetry/progress.h"
+#include "trainer/telemetry/unix_time.h"
 #include "trainer/version.h"
 
 namespace trainer::engine {
@@ -72,10 +72,10 @@ std::string CommandLine() {
   return command;
 }
 
-std::optional<double> PeakOfAll(const config::Config& config, const RecordedRun& run) {
-  const auto world_size = static_cast<double>(run.world.size);
+std::optional<double> PeakOfAll(const config::Config& config, int ranks, const std::string& gpu) {
+  const auto world_size = static_cast<double>(ranks);
   if (config.metrics.peak_tflops > 0) return config.metrics.peak_tflops * 1e12 * world_size;
-  const auto peak = telemetry::PeakFlops(launcher::DescribeGpu(run.device).name);
+  const auto peak = telemetry::PeakFlops(gpu);
   if (!peak) return std::nullopt;
   return *peak * world_size;
 }
@@ -169,8 +169,9 @@ RunRecorder::RunRecorder(const config::Config& config, RecordedRun run)
       run_(std::move(run)),
       schedule_{config.optimizer.lr, config.schedule.warmup_steps, config.schedule.total_steps,
                 config.schedule.cycles},
-      gpu_(launcher::DescribeGpu(run_.device).pci_bus_id),
-      peak_flops_(PeakOfAll(config, run_)),
+      gpu_(launcher::DescribeGpu(run_.device)),
+      gpu_monitor_(gpu_.pci_bus_id),
+      peak_flops_(PeakOfAll(config, run_.world.size, gpu_.name)),
       gather_(run_.world, kRankFigures) {
   totals_.restarts = RestartsByLauncher();
 }
@@ -212,7 +213,7 @@ absl::Status RunRecorder::WriteStart(int64_t step, const std::vector<std::string
   const nlohmann::ordered_json start = {
       {"unix_seconds", UnixSeconds()},     {"from_step", step},
       {"world_size", run_.world.size},     {"hosts", hosts},
-      {"device", run_.device.str()},       {"gpu", launcher::DescribeGpu(run_.device).name},
+      {"device", run_.device.str()},       {"gpu", gpu_.name},
       {"communicator", run_.communicator}, {"threads", at::get_num_threads()},
       {"version", kVersionLine},           {"torch", TORCH_VERSION},
       {"compiler", __VERSION__},           {"command", CommandLine()},
@@ -233,7 +234,7 @@ absl::Status RunRecorder::StartPrometheus() {
       {{"version", kVersionLine},
        {"world_size", absl::StrCat(run_.world.size)},
        {"device", run_.device.str()},
-       {"gpu", launcher::DescribeGpu(run_.device).name},
+       {"gpu", gpu_.name},
        {"communicator", run_.communicator},
        {"model", config_.model.type},
        {"host", run_.world.host},
@@ -273,19 +274,19 @@ void RunRecorder::CountValidation(double seconds) {
   At(interval_.phase_seconds, Phase::kValidation) += seconds;
 }
 
-RankFigures RunRecorder::OwnFigures(const Interval& interval) const {
+RankFigures RunRecorder::OwnFigures() const {
   RankFigures own;
-  own.phase_seconds = EachStep(interval.phase_seconds, interval.steps);
-  own.step_seconds = interval.StepSeconds();
+  own.phase_seconds = EachStep(interval_.phase_seconds, interval_.steps);
+  own.step_seconds = interval_.StepSeconds();
   own.host_memory_bytes = ResidentBytes();
   own.device_memory_bytes = launcher::PeakDeviceMemoryBytes(run_.device);
-  gpu_.Read(own);
+  gpu_monitor_.Read(own);
   return own;
 }
 
-telemetry::IntervalFigures RunRecorder::MakeFigures(int64_t step, const Interval& interval,
-                                                    double reduced_bytes, double reduce_seconds) const {
-  const auto steps = static_cast<double>(interval.steps);
+telemetry::IntervalFigures RunRecorder::MakeFigures(int64_t step, double reduced_bytes,
+                                                    double reduce_seconds) const {
+  const auto steps = static_cast<double>(interval_.steps);
   const auto batch = static_cast<double>(config_.train.global_batch);
   const auto world_size = static_cast<double>(run_.world.size);
   telemetry::IntervalFigures figures;
@@ -293,16 +294,16 @@ telemetry::IntervalFigures RunRecorder::MakeFigures(int64_t step, const Interval
   figures.total_steps = config_.schedule.total_steps;
   figures.epoch = (step - 1) / run_.batches_per_epoch;
   figures.unix_seconds = UnixSeconds();
-  figures.loss = interval.loss / steps;
-  figures.accuracy = interval.correct / steps / batch;
-  figures.gradient_norm = interval.last.gradient_norm;
+  figures.loss = interval_.loss / steps;
+  figures.accuracy = interval_.correct / steps / batch;
+  figures.gradient_norm = interval_.last.gradient_norm;
   figures.learning_rate = schedule_.LearningRate(step - 1);
-  figures.weight_norm = interval.last.weight_norm;
-  figures.update_norm = interval.last.update_norm;
-  figures.step_seconds = interval.StepSeconds();
-  figures.phase_seconds = EachStep(interval.phase_seconds, interval.steps);
+  figures.weight_norm = interval_.last.weight_norm;
+  figures.update_norm = interval_.last.update_norm;
+  figures.step_seconds = interval_.StepSeconds();
+  figures.phase_seconds = EachStep(interval_.phase_seconds, interval_.steps);
   figures.utterances_per_second = batch / figures.step_seconds;
-  const double frames_a_step = interval.frames * world_size / steps;
+  const double frames_a_step = interval_.frames * world_size / steps;
   figures.frames_per_second = frames_a_step / figures.step_seconds;
   figures.audio_hours_per_second = figures.frames_per_second / run_.frames_per_second / 3600;
   figures.reduced_bytes = reduced_bytes / steps;
@@ -340,7 +341,7 @@ void RunRecorder::Log(int64_t step, PhaseClock& clock, launcher::Communicator& c
   const auto reduced_bytes = static_cast<double>(communicator.TakeReducedBytes());
   const double reduce_seconds = communicator.TakeReduceSeconds();
   TakeRanks(/*wait=*/true);  // the last line's: they have had a whole interval
-  gather_.Start(Encode(OwnFigures(interval_)));
+  gather_.Start(Encode(OwnFigures()));
   gathered_step_ = step;
   TakeRanks(/*wait=*/false);
 
@@ -349,7 +350,7 @@ void RunRecorder::Log(int64_t step, PhaseClock& clock, launcher::Communicator& c
   totals_.frames += interval_.frames * static_cast<double>(run_.world.size);
   totals_.reduced_bytes += reduced_bytes;
   if (rank_zero()) {
-    auto figures = MakeFigures(step, interval_, reduced_bytes, reduce_seconds);
+    auto figures = MakeFigures(step, reduced_bytes, reduce_seconds);
     if (validation != nullptr) {
       figures.valid_loss = validation->loss;
       figures.valid_accuracy = validation->accuracy;
@@ -396,6 +397,7 @@ void RunRecorder::ShowProgress(int64_t step) {
 void RunRecorder::Close(telemetry::RunState state) {
   TakeRanks(/*wait=*/true);
   if (prometheus_) prometheus_->Finish(state);
+  prometheus_.reset();
 }
 
 }  // namespace trainer::engine

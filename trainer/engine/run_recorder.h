@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "launcher/communicator.h"
+#include "launcher/device.h"
 #include "launcher/figures_gather.h"
 #include "launcher/mpi_session.h"
 #include "trainer/config/config.h"
@@ -92,9 +93,8 @@ class RunRecorder {
     double StepSeconds() const;
   };
 
-  telemetry::RankFigures OwnFigures(const Interval& interval) const;
-  telemetry::IntervalFigures MakeFigures(int64_t step, const Interval& interval, double reduced_bytes,
-                                         double reduce_seconds) const;
+  telemetry::RankFigures OwnFigures() const;
+  telemetry::IntervalFigures MakeFigures(int64_t step, double reduced_bytes, double reduce_seconds) const;
   void TakeRanks(bool wait);
   void Write(const telemetry::IntervalFigures& figures);
   absl::Status WriteStart(int64_t step, const std::vector<std::string>& hosts);
@@ -104,7 +104,8 @@ class RunRecorder {
   const config::Config& config_;
   RecordedRun run_;
   optim::Schedule schedule_;
-  telemetry::GpuMonitor gpu_;
+  launcher::GpuFacts gpu_;
+  telemetry::GpuMonitor gpu_monitor_;
   std::optional<double> peak_flops_;  // of all ranks' devices together
   launcher::FiguresGather gather_;
   std::vector<std::string> hosts_;

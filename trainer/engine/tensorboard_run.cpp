@@ -7,6 +7,7 @@
 #include "trainer/telemetry/hparams.h"
 #include "trainer/telemetry/log.h"
 #include "trainer/telemetry/tensorboard_figures.h"
+#include "trainer/telemetry/unix_time.h"
 
 namespace trainer::engine {
 namespace {

@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "trainer/report/page_files.h"
+#include "trainer/telemetry/valid_utf8.h"
 
 namespace trainer::report {
 namespace {
@@ -17,10 +18,8 @@ std::string JsonForScript(const nlohmann::ordered_json& document) {
 }  // namespace
 
 std::string EscapeHtml(const std::string& text) {
-  // Through JSON and back, for bytes that are not UTF-8.
-  const auto dumped = nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   return absl::StrReplaceAll(
-      nlohmann::json::parse(dumped).get<std::string>(),
+      telemetry::ValidUtf8(text),
       {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"\"", "&quot;"}, {"'", "&#39;"}});
 }
 

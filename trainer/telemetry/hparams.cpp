@@ -2,6 +2,7 @@
 #include "trainer/telemetry/hparams.h"
 
 #include "absl/strings/str_cat.h"
+#include "trainer/telemetry/valid_utf8.h"
 
 namespace trainer::telemetry {
 namespace {
@@ -13,12 +14,6 @@ constexpr uint64_t kSuccess = 1;                          // Status
 uint64_t DataTypeOf(const nlohmann::json& value) {
   if (value.is_boolean()) return kBool;
   return value.is_number() ? kFloat64 : kString;
-}
-
-// A message that held a string of other bytes than UTF-8 (in a path, say) could not be read at all.
-std::string ValidUtf8(const std::string& text) {
-  const auto replace = nlohmann::json::error_handler_t::replace;
-  return nlohmann::json::parse(nlohmann::json(text).dump(-1, ' ', false, replace)).get<std::string>();
 }
 
 Message ValueOf(const nlohmann::json& value) {

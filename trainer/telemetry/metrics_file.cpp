@@ -3,16 +3,16 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 
 #include "absl/strings/str_cat.h"
+#include "trainer/telemetry/whole_writes.h"
 
 namespace trainer::telemetry {
 namespace {
 
-absl::Status WriteError(const std::string& path) {
-  return absl::ResourceExhaustedError(absl::StrCat("cannot write ", path, ": ", std::strerror(errno),
+absl::Status WriteError(const std::string& path, int error) {
+  return absl::ResourceExhaustedError(absl::StrCat("cannot write ", path, ": ", std::strerror(error),
                                                    "; free some space or set run.dir to another disk"));
 }
 
@@ -29,27 +29,18 @@ absl::StatusOr<MetricsFile> MetricsFile::Open(const std::string& path, int64_t l
     }
     kept.close();
     if (!kept || std::rename(temporary.c_str(), path.c_str()) != 0) {
-      const auto error = WriteError(path);
+      const auto error = WriteError(path, errno);
       std::remove(temporary.c_str());
       return error;
     }
   }
-  if (!std::ofstream(path, std::ios::app)) return WriteError(path);
+  if (!std::ofstream(path, std::ios::app)) return WriteError(path, errno);
   return MetricsFile(path);
 }
 
 absl::Status MetricsFile::Append(const nlohmann::ordered_json& line) {
-  std::error_code ignored;
-  const auto size = std::filesystem::file_size(path_, ignored);
-  errno = 0;
-  std::ofstream stream(path_, std::ios::app);
-  stream << line.dump() << '\n';
-  stream.close();
-  if (stream) return absl::OkStatus();
-  const auto error = WriteError(path_);
-  if (!ignored)
-    std::filesystem::resize_file(path_, size, ignored);  // takes away what was written of the line
-  return error;
+  const int error = AppendWhole(path_, line.dump() + "\n");
+  return error == 0 ? absl::OkStatus() : WriteError(path_, error);
 }
 
 }  // namespace trainer::telemetry

@@ -1,31 +1,23 @@
 #include "trainer/telemetry/projector.h"
 
-#include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "trainer/telemetry/whole_writes.h"
 
 namespace trainer::telemetry {
 namespace {
 
 absl::Status WriteText(const std::string& folder, const std::string& name, const std::string& text) {
   const auto path = (std::filesystem::path(folder) / name).string();
-  const std::string temporary = path + ".tmp";
-  errno = 0;
-  std::ofstream stream(temporary, std::ios::trunc | std::ios::binary);
-  stream << text;
-  stream.close();
-  if (stream && std::rename(temporary.c_str(), path.c_str()) == 0) return absl::OkStatus();
-  const auto status = absl::ResourceExhaustedError(absl::StrCat(
-      "cannot write ", path, ": ", std::strerror(errno), "; free some space or set run.dir to another disk"));
-  std::remove(temporary.c_str());
-  return status;
+  const int error = ReplaceFile(path, text);
+  if (error == 0) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat("cannot write ", path, ": ", std::strerror(error),
+                                                   "; free some space or set run.dir to another disk"));
 }
 
 std::string Line(const std::vector<std::string>& cells) {

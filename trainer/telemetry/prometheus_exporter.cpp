@@ -1,33 +1,23 @@
 #include "trainer/telemetry/prometheus_exporter.h"
 
-#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "trainer/telemetry/no_signals.h"
+#include "trainer/telemetry/unix_time.h"
+#include "trainer/telemetry/whole_writes.h"
 
 namespace trainer::telemetry {
 namespace {
 
-double UnixSeconds() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
-// Replaces `path` at once: nobody reads a part of it. It need not survive a power failure.
-absl::Status ReplaceFile(const std::string& path, const std::string& content) {
-  const std::string temporary = path + ".tmp";
-  std::ofstream file(temporary, std::ios::trunc | std::ios::binary);
-  file << content;
-  file.close();
-  if (file && std::rename(temporary.c_str(), path.c_str()) == 0) return absl::OkStatus();
-  const int error = errno;
-  std::remove(temporary.c_str());
+absl::Status WriteText(const std::string& path, const std::string& text) {
+  const int error = ReplaceFile(path, text);
+  if (error == 0) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("cannot write ", path, ": ", std::strerror(error)));
 }
 
@@ -70,7 +60,7 @@ absl::Status PrometheusExporter::Open(const PrometheusOptions& options, const st
         options.address, options.auth_file, [this] { return Text(); }, warn_);
     if (!endpoint.ok()) return endpoint.status();
     endpoint_ = *std::move(endpoint);
-    if (auto status = ReplaceFile(endpoint_file, url() + "\n"); !status.ok()) return status;
+    if (auto status = WriteText(endpoint_file, url() + "\n"); !status.ok()) return status;
     endpoint_file_ = endpoint_file;
   }
   if (!options.pushgateway.empty()) {
@@ -91,7 +81,7 @@ absl::Status PrometheusExporter::Open(const PrometheusOptions& options, const st
           absl::StrCat(kKey, "node_exporter reads only files named *.prom, not ", options.textfile));
     }
     textfile_ = options.textfile;
-    if (auto status = ReplaceFile(textfile_, Text()); !status.ok()) {
+    if (auto status = WriteText(textfile_, Text()); !status.ok()) {
       return absl::InvalidArgumentError(absl::StrCat(kKey, status.message()));
     }
   }
@@ -164,8 +154,7 @@ void PrometheusExporter::Publish() {
       ending = view_.state != RunState::kRunning;
     }
     if (fresh && !textfile_.empty()) {
-      file_trouble.Report(ReplaceFile(textfile_, Text()),
-                          "; the run goes on, node_exporter sees old metrics");
+      file_trouble.Report(WriteText(textfile_, Text()), "; the run goes on, node_exporter sees old metrics");
     }
     if (pushgateway_ && (ending || Clock::now() >= next_push)) {
       push_trouble.Report(pushgateway_->Push(Text()), "; the run goes on, and will try again");

@@ -7,16 +7,12 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "trainer/telemetry/valid_utf8.h"
 
 namespace trainer::telemetry {
 namespace {
 
 using prometheus::MetricType;
-
-std::string ValidUtf8(const std::string& text) {
-  const nlohmann::json json = text;
-  return nlohmann::json::parse(json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
-}
 
 // Where a row of the table puts its values.
 class Samples {

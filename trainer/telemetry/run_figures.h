@@ -70,16 +70,16 @@ struct RanksFigures {
 
 // Counted since this start, but for resumes and restarts, which count all there were.
 struct RunTotals {
-  int64_t steps = 0;               // since this start
-  int64_t utterances = 0;          // since this start
-  double frames = 0;               // since this start
-  double reduced_bytes = 0;        // by this rank, since this start
-  PhaseSeconds phase_seconds{};    // of rank 0, since this start
+  int64_t steps = 0;
+  int64_t utterances = 0;
+  double frames = 0;
+  double reduced_bytes = 0;        // by this rank
+  PhaseSeconds phase_seconds{};    // of rank 0
   int64_t resumes = 0;             // starts that went on from a checkpoint
   int64_t restarts = 0;            // by the launcher
-  int64_t signals = 0;             // stop signals that some rank got, since this start
-  int64_t nonfinite_steps = 0;     // whose loss or gradient was no number, since this start
-  int64_t checkpoints = 0;         // saved since this start
+  int64_t signals = 0;             // stop signals that some rank got
+  int64_t nonfinite_steps = 0;     // whose loss or gradient was no number
+  int64_t checkpoints = 0;         // saved
   int64_t skipped_utterances = 0;  // of the data set, as the extraction that made it reported
   double last_step_unix_seconds = 0;
   double last_checkpoint_unix_seconds = 0;  // 0: none yet

@@ -4,17 +4,16 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <chrono>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "trainer/telemetry/unix_time.h"
+#include "trainer/telemetry/whole_writes.h"
 
 namespace trainer::telemetry {
 namespace {
@@ -54,10 +53,6 @@ int64_t NewestSecond(const std::string& folder, std::error_code* error) {
 
 }  // namespace
 
-double UnixSeconds() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
 absl::StatusOr<TensorBoardWriter> TensorBoardWriter::Open(const std::string& folder, int64_t last_step) {
   std::error_code error;
   fs::create_directories(folder, error);
@@ -87,19 +82,8 @@ absl::Status TensorBoardWriter::Write(const Summary& summary, int64_t step, doub
 }
 
 absl::Status TensorBoardWriter::Append(const Message& event) {
-  const std::string record = TfRecord(event.bytes());
-  errno = 0;
-  std::ofstream stream(path_, std::ios::app | std::ios::binary);
-  stream.write(record.data(), static_cast<std::streamsize>(record.size()));
-  stream.close();
-  if (!stream) {
-    const auto status = FileError("cannot write", path_, std::strerror(errno));
-    std::error_code ignored;  // then the file ends here for its readers, and no worse
-    fs::resize_file(path_, size_, ignored);
-    return status;
-  }
-  size_ += record.size();
-  return absl::OkStatus();
+  const int error = AppendWhole(path_, TfRecord(event.bytes()));
+  return error == 0 ? absl::OkStatus() : FileError("cannot write", path_, std::strerror(error));
 }
 
 }  // namespace trainer::telemetry

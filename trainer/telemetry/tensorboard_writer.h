@@ -36,11 +36,7 @@ class TensorBoardWriter {
   absl::Status Append(const Message& event);
 
   std::string folder_;
-  std::string path_;    // of the event file
-  uintmax_t size_ = 0;  // of its whole records
+  std::string path_;  // of the event file
 };
-
-// Seconds since 1970, of this host's clock.
-double UnixSeconds();
 
 }  // namespace trainer::telemetry

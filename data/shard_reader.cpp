@@ -1,7 +1,10 @@
 #include "data/shard_reader.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -103,6 +106,14 @@ absl::Status CheckAttribute(hid_t file, const char* name, hid_t type, uint64_t e
   return absl::OkStatus();
 }
 
+// When the file was last changed: its bytes, its name or its attributes. Unlike the time of modification
+// nobody can set it back.
+absl::StatusOr<int64_t> ChangedNanoseconds(int fd, const std::string& path) {
+  struct stat file {};
+  if (fstat(fd, &file) != 0) return ErrnoStatus(errno, "cannot stat", path);
+  return file.st_ctim.tv_sec * int64_t{1'000'000'000} + file.st_ctim.tv_nsec;
+}
+
 }  // namespace
 
 absl::StatusOr<uint64_t> LayoutChecksum(int fd, const ShardInfo& info, int64_t frame_bytes,
@@ -118,6 +129,7 @@ absl::StatusOr<ShardReader> ShardReader::Open(const std::string& folder, int64_t
   const ShardInfo& info = manifest.shards[static_cast<size_t>(shard)];
   ShardReader reader;
   reader.path_ = (std::filesystem::path(folder) / ShardName(shard)).string();
+  reader.info_ = info;
   reader.dtype_ = manifest.dtype;
   reader.n_mels_ = manifest.front_end.n_mels;
   const std::string& path = reader.path_;
@@ -129,25 +141,32 @@ absl::StatusOr<ShardReader> ShardReader::Open(const std::string& folder, int64_t
   }
   if (!fd.ok()) return fd.status();
   reader.fd_ = *std::move(fd);
-  ASSIGN_OR_RETURN(const int64_t bytes, FileSize(reader.fd_, path));
+  ASSIGN_OR_RETURN(reader.believed_->changed_ns, ChangedNanoseconds(reader.fd_.get(), path));
   if (const std::string text = Contradiction(reader.fd_.get(), shard, manifest, path); !text.empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat("shard ", path, " belongs to another data set (", text, "): restore the right file"));
   }
-  if (bytes != info.bytes) {
+  RETURN_IF_ERROR(reader.CheckLayout());
+  RETURN_IF_ERROR(reader.ReadStructure(shard, manifest));
+  return reader;
+}
+
+// That the file has its size, and all bytes but the frames.
+absl::Status ShardReader::CheckLayout() const {
+  ASSIGN_OR_RETURN(const int64_t bytes, FileSize(fd_, path_));
+  if (bytes != info_.bytes) {
     return absl::DataLossError(absl::StrCat(
-        "shard ", path, " is ", bytes < info.bytes ? "truncated" : "damaged", ": ", bytes, " bytes, ",
-        kManifestName, " says ", info.bytes, "; restore it or make the data set anew"));
+        "shard ", path_, " is ", bytes < info_.bytes ? "truncated" : "damaged", ": ", bytes, " bytes, ",
+        kManifestName, " says ", info_.bytes, "; restore it or make the data set anew"));
   }
-  const int64_t frame_bytes = info.frames * reader.n_mels_ * DTypeBytes(manifest.dtype);
-  ASSIGN_OR_RETURN(const uint64_t layout, LayoutChecksum(reader.fd_.get(), info, frame_bytes, path));
-  if (layout != info.layout_checksum) {
-    return absl::DataLossError(absl::StrCat("shard ", path,
+  const int64_t frame_bytes = info_.frames * n_mels_ * DTypeBytes(dtype_);
+  ASSIGN_OR_RETURN(const uint64_t layout, LayoutChecksum(fd_.get(), info_, frame_bytes, path_));
+  if (layout != info_.layout_checksum) {
+    return absl::DataLossError(absl::StrCat("shard ", path_,
                                             " is damaged: the checksum of its header and index is wrong; ",
                                             "restore it or make the data set anew"));
   }
-  RETURN_IF_ERROR(reader.ReadStructure(shard, manifest));
-  return reader;
+  return absl::OkStatus();
 }
 
 absl::Status ShardReader::ReadStructure(int64_t shard, const Manifest& manifest) {
@@ -241,6 +260,27 @@ absl::Status ShardReader::Damaged(int64_t u, const std::string& what) const {
 }
 
 absl::Status ShardReader::Read(int64_t u, int64_t first, int64_t count, float* out) const {
+  const absl::Status status = ReadFrames(u, first, count, out);
+  // Afterwards, so that a change which comes before this moment cannot have gone into `out` unnoticed.
+  ASSIGN_OR_RETURN(const bool was_touched, WasTouched());
+  if (!was_touched) return status;
+  RETURN_IF_ERROR(Verify(u));
+  return ReadFrames(u, first, count, out);
+}
+
+// One fstat, a fraction of a microsecond, as long as it was not.
+absl::StatusOr<bool> ShardReader::WasTouched() const {
+  ASSIGN_OR_RETURN(const int64_t changed_ns, ChangedNanoseconds(fd_.get(), path_));
+  if (changed_ns == believed_->changed_ns) return believed_->was_touched.load();
+  const std::lock_guard lock(believed_->mutex);
+  if (changed_ns == believed_->changed_ns) return true;  // another thread has looked
+  RETURN_IF_ERROR(CheckLayout());
+  believed_->was_touched = true;
+  believed_->changed_ns = changed_ns;
+  return true;
+}
+
+absl::Status ShardReader::ReadFrames(int64_t u, int64_t first, int64_t count, float* out) const {
   const int64_t frame = offsets_[static_cast<size_t>(u)] + first;
   const size_t values = static_cast<size_t>(count * n_mels_);
   const int64_t position = frames_offset_ + frame * n_mels_ * DTypeBytes(dtype_);
@@ -269,7 +309,7 @@ absl::Status ShardReader::Verify(int64_t u) const {
   RETURN_IF_ERROR(PreadAll(fd_.get(), &expected, sizeof(expected), checksums_offset_ + u * 8, path_));
   if (checksum.Digest() != expected) return Damaged(u, "the checksum of its frames is wrong");
   std::vector<float> values(static_cast<size_t>(frames(u) * n_mels_));
-  return Read(u, 0, frames(u), values.data());
+  return ReadFrames(u, 0, frames(u), values.data());
 }
 
 }  // namespace data

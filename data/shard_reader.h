@@ -1,6 +1,9 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -13,6 +16,10 @@ namespace data {
 
 // One shard, open for reading. Open() checks everything but the frames; after it, reads are plain pread() at
 // known offsets, without HDF5. All const methods are thread-safe. Memory: 12 bytes an utterance.
+//
+// A file that is touched while it is open is no longer believed: from then on each Read() also compares the
+// whole utterance with its checksum. A file that takes its name meanwhile is not noticed: this one stays
+// open.
 class ShardReader {
  public:
   // Errors name the file: kNotFound missing; kDataLoss truncated, damaged or inconsistent; kInvalidArgument a
@@ -31,7 +38,8 @@ class ShardReader {
   absl::StatusOr<std::string> utterance_id(int64_t u) const;
 
   // Reads frames [first, first + count) of utterance `u`, within its bounds, into `out` (count, n_mels).
-  // kDataLoss names shard and utterance where a value is not finite or the file has become shorter.
+  // kDataLoss names the shard where it has been changed since it was opened (see above) or become shorter,
+  // and the utterance where a value is not finite.
   absl::Status Read(int64_t u, int64_t first, int64_t count, float* out) const;
 
   // kDataLoss where the stored bytes of utterance `u` do not have its checksum or hold a value that is not
@@ -41,10 +49,22 @@ class ShardReader {
  private:
   ShardReader() = default;
   absl::Status ReadStructure(int64_t shard, const Manifest& manifest);
+  absl::Status CheckLayout() const;
+  absl::Status ReadFrames(int64_t u, int64_t first, int64_t count, float* out) const;
+  absl::StatusOr<bool> WasTouched() const;
   absl::Status Damaged(int64_t u, const std::string& what) const;
+
+  // Behind a pointer, so that readers can be moved.
+  struct Believed {
+    std::mutex mutex;                     // held while the layout is checked again
+    std::atomic<int64_t> changed_ns = 0;  // the file's ctime when its layout was last found right
+    std::atomic<bool> was_touched = false;
+  };
 
   std::string path_;
   UniqueFd fd_;
+  ShardInfo info_;
+  std::unique_ptr<Believed> believed_ = std::make_unique<Believed>();
   DType dtype_ = DType::kFloat32;
   int64_t n_mels_ = 0;
   int64_t frames_offset_ = 0;

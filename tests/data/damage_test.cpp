@@ -71,6 +71,41 @@ TEST_F(DamageTest, AShardCutWhileOpenIsNamed) {
   EXPECT_THAT(Message(status), AllOf(HasSubstr(shard_path_), HasSubstr("truncated")));
 }
 
+TEST_F(DamageTest, AShardChangedWhileOpenIsNoLongerBelieved) {
+  const auto dataset = OpenOrDie(folder_.path());
+  std::vector<float> before(static_cast<size_t>(dataset->frames(0) * dataset->n_mels())), after = before;
+  const auto read = [&](int64_t u, std::vector<float>* values) {
+    values->resize(static_cast<size_t>(2 * dataset->n_mels()));
+    return dataset->Read(u, 1, 2, values->data());
+  };
+  // The clock that stamps files ticks every few milliseconds.
+  const auto overwrite = [&](int64_t place, char byte) {
+    usleep(20'000);
+    const UniqueFd fd(open(shard_path_.c_str(), O_WRONLY | O_CLOEXEC));
+    ASSERT_TRUE(PwriteAll(fd.get(), &byte, 1, place, shard_path_).ok());
+  };
+  ASSERT_TRUE(read(0, &before).ok());
+
+  overwrite(info_.frames_offset, shard_[static_cast<size_t>(info_.frames_offset)]);  // as it was
+  ASSERT_TRUE(read(0, &after).ok());
+  EXPECT_TRUE(SameBits(before, after));
+
+  // The lowest bit of a number outside the crop.
+  overwrite(info_.frames_offset, static_cast<char>(shard_[static_cast<size_t>(info_.frames_offset)] ^ 1));
+  absl::Status status = read(0, &after);
+  EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+  EXPECT_THAT(Message(status), AllOf(HasSubstr(shard_path_), HasSubstr(*dataset->utterance_id(0)),
+                                     HasSubstr("checksum of its frames"), HasSubstr("restore")));
+  EXPECT_TRUE(read(1, &after).ok());
+
+  overwrite(8, '!');
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    status = read(1, &after);
+    EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+    EXPECT_THAT(Message(status), AllOf(HasSubstr(shard_path_), HasSubstr("header"), HasSubstr("restore")));
+  }
+}
+
 TEST_F(DamageTest, AnyFlippedBitOutsideTheFramesIsFound) {
   RandomStream random(2, Purpose::kFirstFree, 0, 0);
   const size_t frames_begin = static_cast<size_t>(info_.frames_offset);

@@ -142,8 +142,9 @@ int Main(int argc, char** argv) {
   }
   if (print_config) return PrintConfig(argc, argv, train);
   // From before MPI is up, which takes a second, to the end of the process: a signal meanwhile must neither
-  // kill the rank nor turn a saved run into a killed one.
-  static const launcher::StopSignals stop;
+  // kill the rank nor turn a saved run into a killed one. Hence never destroyed: other static objects take
+  // their time, too.
+  static const auto& stop = *new launcher::StopSignals();
   return RunOnAllRanks(argc, argv,
                        [&](const auto& world, int* code) { return Train(train, world, stop, code); });
 }

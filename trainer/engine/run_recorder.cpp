@@ -10,6 +10,7 @@
 #include <ctime>
 #include <filesystem>
 #include <fstream>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -184,12 +185,7 @@ RunRecorder::~RunRecorder() {
 absl::Status RunRecorder::Open(int64_t step, const std::vector<std::string>& hosts) {
   hosts_ = hosts;
   if (!rank_zero()) return absl::OkStatus();
-  const fs::path folder = config_.run.dir;
-  RETURN_IF_ERROR(data::WriteFileAtomically((folder / "config.yaml").string(), config::ToYaml(config_)));
-  ASSIGN_OR_RETURN(auto metrics, telemetry::MetricsFile::Open((folder / "metrics.jsonl").string(), step));
-  metrics_.emplace(std::move(metrics));
-  if (config_.metrics.tensorboard) tensorboard_.emplace(config_, step);
-  RETURN_IF_ERROR(WriteStart(step, hosts));
+  RETURN_IF_ERROR(OpenFiles(step));
   totals_.skipped_utterances = CountSkipped(config_.data.path);
   RETURN_IF_ERROR(StartPrometheus());
   if (config_.metrics.progress == "auto") columns_ = telemetry::TerminalColumns();
@@ -197,11 +193,27 @@ absl::Status RunRecorder::Open(int64_t step, const std::vector<std::string>& hos
   return absl::OkStatus();
 }
 
+absl::Status RunRecorder::OpenFiles(int64_t step) {
+  const fs::path folder = config_.run.dir;
+  RETURN_IF_ERROR(data::WriteFileAtomically((folder / "config.yaml").string(), config::ToYaml(config_)));
+  ASSIGN_OR_RETURN(auto metrics, telemetry::MetricsFile::Open((folder / "metrics.jsonl").string(), step));
+  metrics_.emplace(std::move(metrics));
+  if (config_.metrics.tensorboard) tensorboard_.emplace(config_, step);
+  RETURN_IF_ERROR(WriteStart(step));
+  return absl::OkStatus();
+}
+
+void RunRecorder::CloseFiles() {
+  metrics_.reset();
+  tensorboard_.reset();
+}
+
 // RUN/starts.jsonl: a line for each start of the run, with what it ran on.
-absl::Status RunRecorder::WriteStart(int64_t step, const std::vector<std::string>& hosts) {
+absl::Status RunRecorder::WriteStart(int64_t step) {
   const std::string path = (fs::path(config_.run.dir) / "starts.jsonl").string();
   std::ifstream earlier(path);
   bool torn = false;
+  totals_.resumes = step > 0 ? 1 : 0;
   for (std::string line; std::getline(earlier, line);) {
     const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
     const auto from =
@@ -209,10 +221,9 @@ absl::Status RunRecorder::WriteStart(int64_t step, const std::vector<std::string
     if (from.is_number() && from > 0) ++totals_.resumes;
     torn = earlier.eof();  // no line break: written by a run that was killed at it
   }
-  if (step > 0) ++totals_.resumes;
   const nlohmann::ordered_json start = {
       {"unix_seconds", UnixSeconds()},     {"from_step", step},
-      {"world_size", run_.world.size},     {"hosts", hosts},
+      {"world_size", run_.world.size},     {"hosts", hosts_},
       {"device", run_.device.str()},       {"gpu", gpu_.name},
       {"communicator", run_.communicator}, {"threads", at::get_num_threads()},
       {"version", kVersionLine},           {"torch", TORCH_VERSION},
@@ -368,9 +379,11 @@ void RunRecorder::Write(const telemetry::IntervalFigures& figures) {
   telemetry::Info(LogLine(figures));
   telemetry::Detail(DetailLine(figures));
   // Not a reason to lose the run: saving a checkpoint will fail loudly if the disk stays full.
-  if (auto status = metrics_->Append(telemetry::ToJson(figures)); !status.ok() && !warned_of_metrics_) {
-    telemetry::Warn(std::string(status.message()));
-    warned_of_metrics_ = true;
+  if (metrics_) {
+    const auto status = metrics_->Append(telemetry::ToJson(figures));
+    if (!status.ok() && !std::exchange(warned_of_metrics_, true)) {
+      telemetry::Warn(std::string(status.message()));
+    }
   }
   if (tensorboard_) tensorboard_->Log(figures);
   prometheus_->Update(figures);

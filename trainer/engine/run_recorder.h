@@ -52,6 +52,11 @@ class RunRecorder {
   // all ranks. Errors: what the file system says, and what metrics.prometheus asks for in vain.
   absl::Status Open(int64_t step, const std::vector<std::string>& hosts);
 
+  // On rank 0: the part of Open that concerns run.dir, once more after that folder was lost; in between
+  // nothing is written to it.
+  absl::Status OpenFiles(int64_t step);
+  void CloseFiles();
+
   // The clock of step times starts here.
   void Start();
 
@@ -97,7 +102,7 @@ class RunRecorder {
   telemetry::IntervalFigures MakeFigures(int64_t step, double reduced_bytes, double reduce_seconds) const;
   void TakeRanks(bool wait);
   void Write(const telemetry::IntervalFigures& figures);
-  absl::Status WriteStart(int64_t step, const std::vector<std::string>& hosts);
+  absl::Status WriteStart(int64_t step);
   absl::Status StartPrometheus();
   bool rank_zero() const { return run_.world.rank == 0; }
 

@@ -68,6 +68,8 @@ absl::StatusOr<RunEnd> TrainLoop::Loop() {
     // step.
     RETURN_IF_ERROR(TakeFigures(/*flush=*/validate || save || log));
     recorder_->ShowProgress(steps_done_);
+    // What is wrong with it is for saving to say.
+    if (validate || log) KeepRunFolder().IgnoreError();
     if (log && !validate) recorder_->Log(steps_done_, step_->clock(), *communicator_, nullptr);
     if (validate) RETURN_IF_ERROR(Validate());
     if (save || stop_agreed_) {
@@ -206,7 +208,9 @@ absl::Status TrainLoop::Save(bool is_best) {
     if (best_) {
       snapshot.state["best"] = {{"step", best_->step}, {"accuracy", best_->accuracy}, {"loss", best_->loss}};
     }
-    status = store_.Save(steps_done_, snapshot, is_best);
+    status = KeepRunFolder();
+    if (status.ok()) status = store_.Save(steps_done_, snapshot, is_best || best_is_lost_);
+    if (status.ok()) best_is_lost_ = false;
   }
   RETURN_IF_ERROR(launcher::AgreeOn(world_, status));
   saved_step_ = steps_done_;

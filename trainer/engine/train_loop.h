@@ -47,6 +47,8 @@ class TrainLoop {
  private:
   absl::Status SetUp();
   absl::Status PrepareRunFolder();
+  absl::Status LockRunFolder();
+  absl::Status KeepRunFolder();
   absl::Status InitialiseModel();
   absl::Status Resume();
   absl::Status CheckResumable(const nlohmann::json& state, const std::string& folder) const;
@@ -87,6 +89,7 @@ class TrainLoop {
   int64_t saved_step_ = -1;    // of the newest checkpoint
   bool stop_agreed_ = false;
   std::optional<Best> best_;
+  bool best_is_lost_ = false;                    // with the run folder: the next checkpoint takes its place
   std::optional<EvaluationFigures> validation_;  // the latest
   absl::Status data_error_;                      // this rank's own
   Stopwatch run_clock_;

@@ -2,9 +2,11 @@
 // taken up again.
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 
 #include <cerrno>
 #include <filesystem>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "data/files.h"
@@ -77,21 +79,28 @@ absl::Status TrainLoop::SetUp() {
   return absl::OkStatus();
 }
 
-absl::Status TrainLoop::PrepareRunFolder() {
-  if (!rank_zero()) return absl::OkStatus();
+// Makes it where it is not there.
+absl::Status TrainLoop::LockRunFolder() {
   std::error_code error;
   fs::create_directories(config_.run.dir, error);
   if (error) {
     return absl::InvalidArgumentError(absl::StrCat("cannot create run.dir ", config_.run.dir, ": ",
                                                    error.message(), "; set run.dir to another folder"));
   }
-  run_lock_ = data::UniqueFd(open(config_.run.dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!run_lock_.valid()) return data::ErrnoStatus(errno, "cannot open run.dir", config_.run.dir);
-  if (flock(run_lock_.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+  data::UniqueFd lock(open(config_.run.dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!lock.valid()) return data::ErrnoStatus(errno, "cannot open run.dir", config_.run.dir);
+  if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
     return absl::FailedPreconditionError(
         absl::StrCat("another run is writing to run.dir ", config_.run.dir,
                      "; let it end first, or set run.dir to another folder"));
   }
+  run_lock_ = std::move(lock);
+  return absl::OkStatus();
+}
+
+absl::Status TrainLoop::PrepareRunFolder() {
+  if (!rank_zero()) return absl::OkStatus();
+  RETURN_IF_ERROR(LockRunFolder());
   if (config_.run.resume == "never") {
     ASSIGN_OR_RETURN(const auto steps, store_.Steps());
     if (!steps.empty()) {
@@ -101,6 +110,29 @@ absl::Status TrainLoop::PrepareRunFolder() {
     }
   }
   return telemetry::AddLogFile((fs::path(config_.run.dir) / "train.log").string());
+}
+
+// On rank 0, before it writes to the run folder. Who deletes the folder of a run that trains takes all but
+// what is in memory, and makes way for a second run: so it is made, locked and filled again.
+absl::Status TrainLoop::KeepRunFolder() {
+  if (!rank_zero()) return absl::OkStatus();
+  struct stat held {};
+  struct stat named {};
+  const bool is_there = stat(config_.run.dir.c_str(), &named) == 0;
+  if (!is_there && errno != ENOENT) return absl::OkStatus();  // for saving itself to say
+  if (is_there && fstat(run_lock_.get(), &held) == 0 && held.st_dev == named.st_dev &&
+      held.st_ino == named.st_ino) {
+    return absl::OkStatus();
+  }
+  run_lock_.Reset();
+  recorder_->CloseFiles();
+  RETURN_IF_ERROR(LockRunFolder());
+  RETURN_IF_ERROR(telemetry::AddLogFile((fs::path(config_.run.dir) / "train.log").string()));
+  telemetry::Warn(absl::StrCat("run.dir ", config_.run.dir,
+                               " was deleted or moved during the run; it is made anew at step ", steps_done_,
+                               " and the run goes on, but what it held before is gone from there"));
+  best_is_lost_ = true;
+  return recorder_->OpenFiles(steps_done_ - 1);
 }
 
 absl::Status TrainLoop::InitialiseModel() {

@@ -1,8 +1,8 @@
 #include "trainer/telemetry/log.h"
 
+#include <spdlog/details/file_helper.h>
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/base_sink.h>
-#include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
@@ -46,9 +46,37 @@ class TerminalSink : public spdlog::sinks::base_sink<std::mutex> {
   std::string status_;
 };
 
+// A file that lines are appended to. Another one can take its place while other threads log.
+class FileSink : public spdlog::sinks::base_sink<std::mutex> {
+ public:
+  explicit FileSink(const std::string& path) { Open(path); }
+
+  // Throws spdlog_ex.
+  void Open(const std::string& path) {
+    const std::lock_guard lock(mutex_);
+    file_.open(path);
+  }
+
+ protected:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t line;
+    formatter_->format(message, line);
+    file_.write(line);
+  }
+  void flush_() override { file_.flush(); }
+
+ private:
+  spdlog::details::file_helper file_;
+};
+
 // Rank 0's; null on others.
 std::shared_ptr<TerminalSink>& Terminal() {
   static std::shared_ptr<TerminalSink> sink;
+  return sink;
+}
+
+std::shared_ptr<FileSink>& LogFile() {
+  static std::shared_ptr<FileSink> sink;
   return sink;
 }
 
@@ -68,6 +96,7 @@ spdlog::level::level_enum LevelOf(Verbosity verbosity) {
 
 void StartLog(const LogOptions& options) {
   std::shared_ptr<spdlog::logger> logger;
+  LogFile() = nullptr;
   if (options.rank == 0) {
     Terminal() = std::make_shared<TerminalSink>();
     Terminal()->set_pattern("%H:%M:%S %v");
@@ -90,11 +119,16 @@ void StartLog(const LogOptions& options) {
 absl::Status AddLogFile(const std::string& path) {
   if (Terminal() == nullptr) return absl::OkStatus();
   try {
-    auto sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path);
-    sink->set_pattern("%Y-%m-%dT%H:%M:%S%z %l %v");
-    spdlog::default_logger()->sinks().push_back(std::move(sink));
+    if (LogFile() != nullptr) {
+      LogFile()->Open(path);
+    } else {
+      LogFile() = std::make_shared<FileSink>(path);
+      LogFile()->set_pattern("%Y-%m-%dT%H:%M:%S%z %l %v");
+      spdlog::default_logger()->sinks().push_back(LogFile());
+    }
   } catch (const spdlog::spdlog_ex& error) {
-    return absl::InvalidArgumentError(absl::StrCat("cannot write the log: ", error.what()));
+    return absl::InvalidArgumentError(absl::StrCat("cannot write the log: ", error.what(),
+                                                   "; set run.dir to a folder that can be written to"));
   }
   return absl::OkStatus();
 }

@@ -23,7 +23,8 @@ struct LogOptions {
 // standard error, marked with rank and host. Call once, before the others below.
 void StartLog(const LogOptions& options);
 
-// From now on rank 0 also appends to `path`; nothing on other ranks. Errors: the file cannot be opened.
+// From now on rank 0 also appends to `path`, and no longer to a file that was given before; nothing on other
+// ranks. Errors: the file cannot be opened.
 absl::Status AddLogFile(const std::string& path);
 
 // One line. Any thread. On ranks other than 0 Info() and Detail() say nothing.

@@ -12,8 +12,11 @@ namespace trainer::telemetry {
 namespace {
 
 absl::Status WriteError(const std::string& path, int error) {
-  return absl::ResourceExhaustedError(absl::StrCat("cannot write ", path, ": ", std::strerror(error),
-                                                   "; free some space or set run.dir to another disk"));
+  const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
+  return absl::ResourceExhaustedError(
+      absl::StrCat("cannot write ", path, ": ", std::strerror(error),
+                   full ? "; free some space or set run.dir to another disk"
+                        : "; see that run.dir is there, and that it can be written to"));
 }
 
 }  // namespace

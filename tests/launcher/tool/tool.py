@@ -12,6 +12,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "trainer" / "run"))
+from compared import repeated_figures
 from run_trainer import (Job, RunTestCase, checkpoint_bytes, checkpoints, last_step, main, metrics, train, trainer,
                          training)
 from terminal import redrawn, run_on_terminal
@@ -20,11 +21,6 @@ FAILED, BAD_INPUT, STOPPED, KILLED = 1, 2, 75, 128 + 9
 RANKS = 2
 STEPS = 400  # of a few milliseconds each: room to hit a run in the middle
 SEED = int(os.environ.get("TRAINER_TEST_SEED", str(time.time_ns() % 1_000_000)))
-REPEATED = ("step", "epoch", "loss", "accuracy", "learning_rate", "gradient_norm", "valid_loss", "valid_accuracy")
-
-
-def repeated_figures(run_dir):
-    return [{key: line[key] for key in REPEATED if key in line} for line in metrics(run_dir)]
 
 
 def of_process(process, name):

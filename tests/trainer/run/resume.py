@@ -1,73 +1,23 @@
 """Interrupted in any way, a run that is started again ends as if nothing had happened."""
 
 import os
-import random
 import re
 import shutil
 import signal
 import time
 
+from compared import RANKS, STOPPED, ComparedTestCase, repeated_figures
 from run_trainer import (Job, RunTestCase, checkpoint_bytes, checkpoints, evaluate, last_step, main, metrics, run,
                          train, training)
 
-STOPPED = 75
 BAD_INPUT = 2
-RANKS = 2
-# Steps take a few milliseconds; this many leave room to hit a run in the middle.
-LONG_STEPS = 400
-KILLS = int(os.environ.get("TRAINER_TEST_KILLS", "20"))
-SEED = int(os.environ.get("TRAINER_TEST_SEED", str(time.time_ns() % 1_000_000)))
 # On SIGTERM mpirun sends its ranks SIGCONT, SIGTERM and SIGKILL, so many seconds apart (1 by default). Meanwhile it
 # reads none of their output, so a rank that logs every millisecond is soon held up: such a run logs seldom.
 PATIENT_MPIRUN = ("--mca", "odls_base_sigkill_timeout", "3")
-# Figures of a step that a repetition must give again; the others are times.
-REPEATED = ("step", "epoch", "loss", "accuracy", "learning_rate", "gradient_norm", "valid_loss", "valid_accuracy")
 
 
-def repeated_figures(run_dir):
-    return [{key: line[key] for key in REPEATED if key in line} for line in metrics(run_dir)]
-
-
-class Interrupted(RunTestCase):
-    """Stops and kills, against one uninterrupted run."""
-
-    settings = {"schedule__total_steps": LONG_STEPS, "checkpoint__every": 7, "train__validate_every": 45}
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.reference = cls.shared / "reference"
-        train(cls(), RANKS, cls.data, cls.reference, **cls.settings)
-
-    def arguments(self, run_dir):
-        return training(self.data, run_dir, **self.settings)
-
-    def finish(self, run_dir):
-        result = run(RANKS, self.arguments(run_dir))
-        self.assertEqual(result.code, 0, result)
-
-    def assert_as_uninterrupted(self, run_dir):
-        self.assertEqual([line["step"] for line in metrics(run_dir)], list(range(1, LONG_STEPS + 1)))
-        self.assertEqual(repeated_figures(run_dir), repeated_figures(self.reference))
-        self.assertEqual(checkpoint_bytes(run_dir), checkpoint_bytes(self.reference))
-        for link in ("last", "best"):
-            self.assertEqual(os.readlink(run_dir / "checkpoints" / link),
-                             os.readlink(self.reference / "checkpoints" / link), link)
-        self.assertFalse([path.name for path in (run_dir / "checkpoints").iterdir() if path.name.startswith(".")])
-
-    def stop(self, run_dir, numbers, at_step):
-        with Job(RANKS, self.arguments(run_dir)) as job:
-            self.assertTrue(job.wait_until(lambda: last_step(run_dir) >= at_step, f"step {at_step}"), "over too soon")
-            for number in numbers:
-                job.signal_mpirun(number)
-                time.sleep(0.05)
-            return job.finish()
-
-    def assert_stopped_with_checkpoint(self, run_dir, result):
-        newest = last_step(run_dir)
-        self.assertLess(newest, LONG_STEPS, "the run was over before it could be stopped")
-        self.assertEqual(checkpoints(run_dir)[-1].name, f"step-{newest:08d}", result)
-        self.assertIn(f"stopped on request at step {newest}", result.out)
+class Interrupted(ComparedTestCase):
+    """Stops, against one uninterrupted run."""
 
     def test_sigusr1_saves_and_exits_75(self):
         run_dir = self.scratch / "run"
@@ -140,57 +90,6 @@ class Interrupted(RunTestCase):
         self.assert_stopped_with_checkpoint(run_dir, result)
         self.finish(run_dir)
         self.assert_as_uninterrupted(run_dir)
-
-    def test_kill_9_at_random_moments(self):
-        print(f"\nTRAINER_TEST_SEED={SEED} TRAINER_TEST_KILLS={KILLS}", flush=True)
-        moments = random.Random(SEED)
-        kinds = [(victim, moment) for victim in ("all", "rank 0", "rank 1") for moment in ("step", "save", "start")]
-        kills, chain, done = 0, 0, {}
-        while kills < KILLS:
-            run_dir = self.scratch / f"chain {chain}"
-            over = False
-            while kills < KILLS and not over:
-                victim, moment = kinds[kills % len(kinds)] if kills < len(kinds) else moments.choice(kinds)
-                if self.kill_once(run_dir, victim, moment, moments):
-                    kills += 1
-                    done[victim, moment] = done.get((victim, moment), 0) + 1
-                else:
-                    over = True  # it came to its end first
-            self.finish(run_dir)
-            self.assert_as_uninterrupted(run_dir)
-            chain += 1
-        print(f"{kills} kills in {chain} runs: {done}", flush=True)
-
-    def kill_once(self, run_dir, victim, moment, moments):
-        """False where the run ended before it could be killed."""
-        def saving():
-            return any((run_dir / "checkpoints").glob(".tmp-*"))
-
-        before = last_step(run_dir)
-        with Job(RANKS, self.arguments(run_dir)) as job:
-            if moment == "start":
-                job.wait_until(lambda delay=moments.uniform(0, 1.5): job.seconds() > delay, "a moment")
-            else:
-                target = before + moments.randint(1, 60)
-                if not job.wait_until(lambda: last_step(run_dir) >= target, f"step {target}"):
-                    return False
-                time.sleep(moments.uniform(0, 0.03))
-                if moment == "save" and not job.wait_until(saving, "a save", interval_seconds=0):
-                    return False
-            if not job.running():
-                return False
-            if victim == "all":
-                job.kill_all()
-            else:
-                rank = int(victim[-1])
-                if not job.wait_until(lambda: job.kill_rank(rank), victim):
-                    return False
-            result = job.finish(limit_seconds=job.seconds() + 30)
-        if result.code == 0:
-            return False
-        for folder in checkpoints(run_dir):
-            self.assertTrue((folder / "state.json").exists(), f"{folder} is incomplete")
-        return True
 
 
 # All that the second recipe keeps or draws: an average of the weights, running statistics over ranks, a margin that

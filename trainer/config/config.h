@@ -134,6 +134,7 @@ struct Config {
   struct Checkpoint {
     int64_t every = 2000;
     int64_t keep = 3;
+    bool async = true;
     bool operator==(const Checkpoint&) const = default;
   } checkpoint;
 

@@ -224,6 +224,9 @@ std::vector<Field> MakeFields() {
           "Steps between checkpoints; 0: only at the end, and when stopped."),
       Row("checkpoint.keep", &C::checkpoint, &C::Checkpoint::keep, AtLeast(1),
           "Newest checkpoints to keep, beside the best one."),
+      Row("checkpoint.async", &C::checkpoint, &C::Checkpoint::async, Any(),
+          "Write checkpoints beside training, which waits only while they are copied in memory. false: until "
+          "they are on the disk."),
 
       Row("metrics.tensorboard", &C::metrics, &C::Metrics::tensorboard, Any(),
           "Write event files for TensorBoard to run.dir/tensorboard."),

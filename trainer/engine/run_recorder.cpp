@@ -275,10 +275,15 @@ void RunRecorder::CountStep(const StepFigures& figures) {
   if (!std::isfinite(figures.loss) || !std::isfinite(figures.gradient_norm)) ++totals_.nonfinite_steps;
 }
 
-void RunRecorder::CountCheckpoint(double seconds) {
+void RunRecorder::CountCheckpointStall(double seconds) {
   At(interval_.phase_seconds, Phase::kCheckpoint) += seconds;
+}
+
+void RunRecorder::CountCheckpoint(const SavedCheckpoint& saved) {
   ++totals_.checkpoints;
-  totals_.last_checkpoint_unix_seconds = UnixSeconds();
+  totals_.last_checkpoint_unix_seconds = std::chrono::duration<double>(saved.end.time_since_epoch()).count();
+  totals_.checkpoint_stall_seconds = saved.stall_seconds;
+  totals_.checkpoint_write_seconds = saved.write_seconds;
 }
 
 void RunRecorder::CountValidation(double seconds) {

@@ -4,6 +4,7 @@
 
 #include <torch/torch.h>
 
+#include <chrono>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -66,9 +67,17 @@ class RunRecorder {
   // The figures of one more step have arrived.
   void CountStep(const StepFigures& figures);
 
-  // So many seconds went into what is no step.
-  void CountCheckpoint(double seconds);
+  // So many seconds went into what is no step: training waited for a checkpoint, or for a validation.
+  void CountCheckpointStall(double seconds);
   void CountValidation(double seconds);
+
+  // A checkpoint is complete.
+  struct SavedCheckpoint {
+    double stall_seconds = 0;  // training waited for it
+    double write_seconds = 0;
+    std::chrono::system_clock::time_point end;
+  };
+  void CountCheckpoint(const SavedCheckpoint& saved);
 
   // A log line after `step` steps, of all that was counted since the last one. `validation`: its result,
   // where one has just been made.

@@ -75,29 +75,39 @@ Targets OptimizerTargets(TrainStep& step) {
 
 }  // namespace
 
-checkpoint::Snapshot TakeSnapshot(TrainStep& step) {
+checkpoint::Snapshot SnapshotBuffer::Take(TrainStep& step) {
   torch::NoGradGuard no_grad;
-  const auto copy = [](const torch::Tensor& t) {
-    return t.detach().to(torch::kCPU, t.scalar_type(), false, true);
-  };
-  checkpoint::Snapshot snapshot;
-  step.SwapAverage();
-  for (const auto& item : step.model().named_parameters())
-    snapshot.model.emplace_back(item.key(), copy(item.value()));
-  for (const auto& item : step.model().named_buffers())
-    snapshot.model.emplace_back(item.key(), copy(item.value()));
-  for (const auto& slot : step.parameters().slots()) {
-    snapshot.optimizer.emplace_back("exp_avg." + slot.name,
-                                    copy(step.parameters().View(step.optimizer().exp_avg(), slot)));
-    snapshot.optimizer.emplace_back("exp_avg_sq." + slot.name,
-                                    copy(step.parameters().View(step.optimizer().exp_avg_sq(), slot)));
-    if (step.average().defined()) {
-      snapshot.optimizer.emplace_back("value." + slot.name,
-                                      copy(step.parameters().View(step.average(), slot)));
+  const torch::Device device = step.parameters().values().device();
+  if (copies_.empty()) {
+    const auto host_of = [&](const torch::Tensor& live) {
+      const auto options = torch::TensorOptions().dtype(live.scalar_type()).pinned_memory(!device.is_cpu());
+      return copies_.emplace_back(live, torch::empty(live.sizes(), options)).second;
+    };
+    const auto& parameters = step.parameters();
+    const auto values = host_of(parameters.values());
+    const auto exp_avg = host_of(step.optimizer().exp_avg());
+    const auto exp_avg_sq = host_of(step.optimizer().exp_avg_sq());
+    const auto average = step.average().defined() ? host_of(step.average()) : torch::Tensor();
+    std::unordered_map<std::string, torch::Tensor> saved;
+    for (const auto& slot : parameters.slots()) {
+      saved[slot.name] = parameters.View(average.defined() ? average : values, slot);
+      const auto add = [&](const char* prefix, const torch::Tensor& flat) {
+        snapshot_.optimizer.emplace_back(absl::StrCat(prefix, slot.name), parameters.View(flat, slot));
+      };
+      add("exp_avg.", exp_avg);
+      add("exp_avg_sq.", exp_avg_sq);
+      if (average.defined()) add("value.", values);
+    }
+    for (const auto& item : step.model().named_parameters()) {
+      snapshot_.model.emplace_back(item.key(), saved.at(item.key()));
+    }
+    for (const auto& item : step.model().named_buffers()) {
+      snapshot_.model.emplace_back(item.key(), host_of(item.value()));
     }
   }
-  step.SwapAverage();
-  return snapshot;
+  for (auto& [live, host] : copies_) host.copy_(live, /*non_blocking=*/true);
+  if (!device.is_cpu()) c10::impl::VirtualGuardImpl(device.type()).getStream(device).synchronize();
+  return snapshot_;
 }
 
 absl::Status LoadModelTensors(const checkpoint::NamedTensors& tensors, const std::string& source,

@@ -8,7 +8,6 @@
 #include "data/files.h"
 #include "data/status_macros.h"
 #include "launcher/control.h"
-#include "trainer/engine/snapshot.h"
 #include "trainer/telemetry/log.h"
 
 namespace trainer::engine {
@@ -26,7 +25,8 @@ TrainLoop::TrainLoop(config::Config config, launcher::World world, const launche
       tracer_(std::move(trace), world_),
       schedule_{config_.optimizer.lr, config_.schedule.warmup_steps, config_.schedule.total_steps,
                 config_.schedule.cycles},
-      store_(config_.run.dir, config_.checkpoint.keep) {}
+      store_(config_.run.dir, config_.checkpoint.keep),
+      saver_(store_) {}
 
 TrainLoop::~TrainLoop() = default;
 
@@ -34,6 +34,7 @@ absl::StatusOr<RunEnd> TrainLoop::Run() {
   RETURN_IF_ERROR(SetUp());
   RETURN_IF_ERROR(Resume());
   auto end = Loop();
+  if (!end.ok()) FinishSavingAnyhow();
   if (end.ok()) {
     recorder_->Close(*end == RunEnd::kFinished ? telemetry::RunState::kFinished
                                                : telemetry::RunState::kStopped);
@@ -74,8 +75,9 @@ absl::StatusOr<RunEnd> TrainLoop::Loop() {
     if (validate) RETURN_IF_ERROR(Validate());
     if (save || stop_agreed_) {
       RETURN_IF_ERROR(TakeFigures(/*flush=*/true));
-      if (saved_step_ != steps_done_) RETURN_IF_ERROR(Save(/*is_best=*/!data_->has_validation()));
+      if (save_begun_ != steps_done_) RETURN_IF_ERROR(Save(/*is_best=*/!data_->has_validation()));
     }
+    if (stop_agreed_ || steps_done_ == total) RETURN_IF_ERROR(FinishSaving());
     if (stop_agreed_ && steps_done_ < total) {
       telemetry::Info(absl::StrCat("stopped on request at step ", steps_done_, ", which is saved in ",
                                    store_.folder(), "; run the same command again to go on"));
@@ -97,12 +99,14 @@ absl::Status TrainLoop::RunStep(data::TrainLoader& loader) {
   const telemetry::ScopedSpan span(tracer_.recorder(), absl::StrCat("step ", steps_done_ + 1), "step");
   step_->Begin(steps_done_);
   if (stop_.requested()) step_->VoteStop();
+  own_error_.Update(TakeSaved(/*wait=*/false));
+  if (!own_error_.ok()) step_->VoteFailed();
   for (int64_t micro = 0; micro < config_.train.accumulate; ++micro) {
     step_->WaitForCopies();
     step_->clock().Enter(telemetry::Phase::kDataWait);
     const auto batch = loader.Next();
     if (!batch.ok()) {
-      data_error_ = batch.status();
+      own_error_.Update(batch.status());
       step_->VoteFailed();
       if (!step_->needs_every_rank()) break;
       for (; micro < config_.train.accumulate; ++micro) {
@@ -136,9 +140,10 @@ absl::Status TrainLoop::TakeFigures(bool flush) {
     recorder_->CountStep(*figures);
     stop_agreed_ = stop_agreed_ || figures->stop;
     // A failure somewhere is known to all by now, its cause only where it happened: agree on the words.
-    if (figures->failed) return launcher::AgreeOn(world_, data_error_);
+    if (figures->failed) return launcher::AgreeOn(world_, own_error_);
     if (!std::isfinite(figures->loss) || !std::isfinite(figures->gradient_norm)) {
       recorder_->Log(figures_taken_, step_->clock(), *communicator_, nullptr);
+      FinishSavingAnyhow();  // to be able to say which is the last checkpoint
       // abs: the sign of a NaN says nothing.
       return absl::AbortedError(
           absl::StrFormat("step %d: the loss is %g and the gradient norm %g, so the run has diverged; %s. "
@@ -184,38 +189,6 @@ absl::Status TrainLoop::Validate() {
   recorder_->CountValidation(clock.Seconds());
   recorder_->Log(steps_done_, step_->clock(), *communicator_, &*validation_);
   return is_best ? Save(/*is_best=*/true) : absl::OkStatus();
-}
-
-absl::Status TrainLoop::Save(bool is_best) {
-  const telemetry::ScopedSpan span(tracer_.recorder(), "checkpoint", "phase");
-  const Stopwatch clock;
-  absl::Status status;
-  if (rank_zero()) {
-    auto snapshot = TakeSnapshot(*step_);
-    const auto& manifest = data_->dataset().manifest();
-    snapshot.state = {
-        {"epoch", steps_done_ / data_->batches_per_epoch()},
-        {"cursor", steps_done_ % data_->batches_per_epoch() * config_.train.global_batch},
-        {"global_batch", config_.train.global_batch},
-        {"seed", config_.run.seed},
-        {"world_size", world_.size},
-        {"data_fingerprint", data_->Fingerprint()},
-        {"speakers", manifest.speakers},
-        {"front_end", data::FrontEndToJson(manifest.front_end)},
-        {"config", config::ToJson(config_)},
-    };
-    if (!manifest.speeds.empty()) snapshot.state["speeds"] = manifest.speeds;
-    if (best_) {
-      snapshot.state["best"] = {{"step", best_->step}, {"accuracy", best_->accuracy}, {"loss", best_->loss}};
-    }
-    status = KeepRunFolder();
-    if (status.ok()) status = store_.Save(steps_done_, snapshot, is_best || best_is_lost_);
-    if (status.ok()) best_is_lost_ = false;
-  }
-  RETURN_IF_ERROR(launcher::AgreeOn(world_, status));
-  saved_step_ = steps_done_;
-  recorder_->CountCheckpoint(clock.Seconds());
-  return absl::OkStatus();
 }
 
 void TrainLoop::FinishTensorBoard() {

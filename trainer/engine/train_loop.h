@@ -13,10 +13,12 @@
 #include "launcher/communicator.h"
 #include "launcher/mpi_session.h"
 #include "launcher/stop_signals.h"
+#include "trainer/checkpoint/background_saver.h"
 #include "trainer/checkpoint/checkpoint_store.h"
 #include "trainer/config/config.h"
 #include "trainer/engine/evaluation.h"
 #include "trainer/engine/run_recorder.h"
+#include "trainer/engine/snapshot.h"
 #include "trainer/engine/step_tracer.h"
 #include "trainer/engine/stopwatch.h"
 #include "trainer/engine/train_step.h"
@@ -32,7 +34,7 @@ enum class RunEnd {
 };
 
 // Every method is collective and fails on all ranks alike (see Note [Agreement]); what rank 0 alone does, it
-// shares the outcome of. One thread, besides the loader's and the communicator's.
+// shares the outcome of. One thread, besides the loader's, the communicator's and the one that saves.
 class TrainLoop {
  public:
   // `config` is valid and has a data.path. `stop` must outlive the loop.
@@ -57,7 +59,16 @@ class TrainLoop {
   data::Batch SilentBatch() const;
   absl::Status TakeFigures(bool flush);
   absl::Status Validate();
+  // Begins to save; on rank 0 that waits for the save before, if it is still being written.
   absl::Status Save(bool is_best);
+  // Waits for what is being saved, and agrees on what became of it.
+  absl::Status FinishSaving();
+  // Takes note of a save that is over, if there is one; `wait`: if there is one at all. Not collective.
+  absl::Status TakeSaved(bool wait);
+  // Waits for what is being saved, where the run ends by another error. Not collective.
+  void FinishSavingAnyhow();
+  void WarnOfSlowDisk(double waited_seconds);
+  nlohmann::json StateToSave() const;
   void FinishTensorBoard();
   absl::Status WriteSummary(const std::string& end);
   bool rank_zero() const { return world_.rank == 0; }
@@ -75,8 +86,10 @@ class TrainLoop {
   std::unique_ptr<launcher::Communicator> communicator_;
   std::unique_ptr<TrainStep> step_;
   optim::Schedule schedule_;
+  data::UniqueFd run_lock_;  // rank 0: no second run writes to run.dir; held until the last save is over
   checkpoint::CheckpointStore store_;
-  data::UniqueFd run_lock_;  // rank 0: no second run writes to run.dir
+  SnapshotBuffer snapshot_;            // rank 0
+  checkpoint::BackgroundSaver saver_;  // rank 0; writes from snapshot_ to store_
   std::optional<RunRecorder> recorder_;
 
   struct Best {
@@ -85,13 +98,16 @@ class TrainLoop {
   };
   int64_t steps_done_ = 0;
   int64_t steps_at_start_ = 0;
-  int64_t figures_taken_ = 0;  // steps whose figures have arrived
-  int64_t saved_step_ = -1;    // of the newest checkpoint
+  int64_t figures_taken_ = 0;      // steps whose figures have arrived
+  int64_t save_begun_ = -1;        // the step of the newest save, which may have to be written yet
+  int64_t saved_step_ = -1;        // rank 0: of the newest checkpoint
+  double save_stall_seconds_ = 0;  // of the newest save: what training waited
+  bool warned_of_slow_disk_ = false;
   bool stop_agreed_ = false;
   std::optional<Best> best_;
   bool best_is_lost_ = false;                    // with the run folder: the next checkpoint takes its place
   std::optional<EvaluationFigures> validation_;  // the latest
-  absl::Status data_error_;                      // this rank's own
+  absl::Status own_error_;                       // of this rank: votes, and then agrees on it
   Stopwatch run_clock_;
 };
 

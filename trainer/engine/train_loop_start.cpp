@@ -13,7 +13,6 @@
 #include "data/status_macros.h"
 #include "launcher/control.h"
 #include "launcher/device.h"
-#include "trainer/engine/snapshot.h"
 #include "trainer/engine/train_loop.h"
 #include "trainer/engine/trained_model.h"
 #include "trainer/model/factory.h"
@@ -210,7 +209,7 @@ absl::Status TrainLoop::Resume() {
     communicator_->Broadcast(step_->optimizer().exp_avg(), 0);
     communicator_->Broadcast(step_->optimizer().exp_avg_sq(), 0);
     step_->optimizer().set_updates(step);
-    steps_done_ = figures_taken_ = saved_step_ = step;
+    steps_done_ = figures_taken_ = save_begun_ = saved_step_ = step;
     if (shared.contains("best")) {
       best_ = Best{shared["best"].value("step", int64_t{0}), shared["best"].value("accuracy", 0.0),
                    shared["best"].value("loss", 0.0)};

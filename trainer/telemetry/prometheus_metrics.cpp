@@ -60,6 +60,11 @@ void Total(const RunView& run, Samples& samples) {
 }
 
 template <auto Member>
+void TotalFigure(const RunView& run, Samples& samples) {
+  samples.Add(run.totals.*Member);
+}
+
+template <auto Member>
 void TotalTime(const RunView& run, Samples& samples) {
   samples.AddTime(run.totals.*Member);
 }
@@ -189,6 +194,12 @@ const std::vector<Metric>& Metrics() {
        Total<&T::reduced_bytes>},
       {"trainer_checkpoints_total", kCounter, "checkpoints", "", "Checkpoints saved, since this start.",
        Total<&T::checkpoints>},
+      {"trainer_checkpoint_stall_seconds", kGauge, "seconds", "",
+       "Time that training waited for the last checkpoint; absent before the first, as the next one.",
+       TotalFigure<&T::checkpoint_stall_seconds>},
+      {"trainer_checkpoint_write_seconds", kGauge, "seconds", "",
+       "Time that the last checkpoint took to write, beside training unless checkpoint.async is off.",
+       TotalFigure<&T::checkpoint_write_seconds>},
       {"trainer_resumes_total", kCounter, "starts", "", "Starts that went on from a checkpoint.",
        Total<&T::resumes>},
       {"trainer_restarts_total", kCounter, "starts", "", "Restarts by the launcher.", Total<&T::restarts>},

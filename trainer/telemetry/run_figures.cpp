@@ -50,6 +50,12 @@ nlohmann::ordered_json ToJson(const IntervalFigures& figures) {
   for (size_t i = 0; i < kPhases; ++i) {
     json[absl::StrCat(kPhaseNames[i], "_seconds")] = figures.phase_seconds[i];
   }
+  if (figures.totals.checkpoint_stall_seconds) {
+    json["checkpoint_stall_seconds"] = *figures.totals.checkpoint_stall_seconds;
+  }
+  if (figures.totals.checkpoint_write_seconds) {
+    json["checkpoint_write_seconds"] = *figures.totals.checkpoint_write_seconds;
+  }
   json["utterances_per_second"] = figures.utterances_per_second;
   json["frames_per_second"] = figures.frames_per_second;
   json["audio_hours_per_second"] = figures.audio_hours_per_second;

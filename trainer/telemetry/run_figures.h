@@ -82,7 +82,9 @@ struct RunTotals {
   int64_t checkpoints = 0;         // saved
   int64_t skipped_utterances = 0;  // of the data set, as the extraction that made it reported
   double last_step_unix_seconds = 0;
-  double last_checkpoint_unix_seconds = 0;  // 0: none yet
+  double last_checkpoint_unix_seconds = 0;         // 0: none yet
+  std::optional<double> checkpoint_stall_seconds;  // of the last one: training waited for it
+  std::optional<double> checkpoint_write_seconds;  // of the last one: it took to write
 };
 
 // One log interval, as rank 0 knows it. Means are over the interval's steps.

@@ -1,0 +1,109 @@
+// How a training run saves.
+//
+// Note [Saving beside training]
+// Rank 0 copies its state to host memory, which is all that the step waits for, and a thread writes the copy
+// while training goes on. The other ranks do not wait: they meet rank 0 again in the next step's all-reduce.
+// What becomes of the save only rank 0 learns. Where it has failed, rank 0 votes so with its next step, and
+// all ranks end alike (see Note [Agreement]). Whoever ends the run waits for the save first: with all ranks
+// where there was no error, to agree on it (FinishSaving), and on rank 0 alone otherwise
+// (FinishSavingAnyhow).
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "data/status_macros.h"
+#include "launcher/control.h"
+#include "trainer/engine/train_loop.h"
+#include "trainer/telemetry/log.h"
+
+namespace trainer::engine {
+
+absl::Status TrainLoop::Save(bool is_best) {
+  const telemetry::ScopedSpan span(tracer_.recorder(), "checkpoint", "phase");
+  const Stopwatch clock;
+  save_begun_ = steps_done_;
+  if (rank_zero()) {
+    own_error_.Update(TakeSaved(/*wait=*/true));
+    const double waited = clock.Seconds();
+    own_error_.Update(KeepRunFolder());
+    if (own_error_.ok()) {
+      auto snapshot = snapshot_.Take(*step_);
+      snapshot.state = StateToSave();
+      is_best |= std::exchange(best_is_lost_, false);
+      saver_.Start({steps_done_, std::move(snapshot), is_best});
+    }
+    save_stall_seconds_ = clock.Seconds();
+    WarnOfSlowDisk(waited);
+  }
+  recorder_->CountCheckpointStall(clock.Seconds());
+  return config_.checkpoint.async ? absl::OkStatus() : FinishSaving();
+}
+
+absl::Status TrainLoop::FinishSaving() {
+  const Stopwatch clock;
+  if (rank_zero()) {
+    saver_.Wait();
+    save_stall_seconds_ += clock.Seconds();
+    own_error_.Update(TakeSaved(/*wait=*/true));
+  }
+  const auto status = launcher::AgreeOn(world_, own_error_);
+  recorder_->CountCheckpointStall(clock.Seconds());
+  return status;
+}
+
+void TrainLoop::FinishSavingAnyhow() {
+  if (const auto saved = TakeSaved(/*wait=*/true); !saved.ok()) telemetry::Warn(std::string(saved.message()));
+}
+
+absl::Status TrainLoop::TakeSaved(bool wait) {
+  while (true) {
+    if (wait) saver_.Wait();
+    auto saved = saver_.Take();
+    if (!saved) return absl::OkStatus();
+    if (saved->status.ok()) {
+      saved_step_ = saved->save.step;
+      recorder_->CountCheckpoint({save_stall_seconds_, saved->seconds, saved->end});
+      telemetry::Detail(
+          absl::StrFormat("checkpoint of step %d: training stood still for %.1f ms, written in %s",
+                          saved_step_, 1e3 * save_stall_seconds_, telemetry::FormatDuration(saved->seconds)));
+      return absl::OkStatus();
+    }
+    RETURN_IF_ERROR(KeepRunFolder());
+    if (!best_is_lost_) return saved->status;
+    // Somebody has deleted the run folder meanwhile: once more, into the new one.
+    saved->save.is_best |= std::exchange(best_is_lost_, false);
+    saver_.Start(std::move(saved->save));
+  }
+}
+
+void TrainLoop::WarnOfSlowDisk(double waited_seconds) {
+  constexpr double kWorthAWord = 1;
+  if (waited_seconds < kWorthAWord || warned_of_slow_disk_) return;
+  warned_of_slow_disk_ = true;
+  telemetry::Warn(absl::StrCat("step ", steps_done_, ": training waited ",
+                               telemetry::FormatDuration(waited_seconds),
+                               " for the checkpoint before to be written to ", store_.folder(),
+                               "; save less often (checkpoint.every), or to a faster disk (run.dir)"));
+}
+
+nlohmann::json TrainLoop::StateToSave() const {
+  const auto& manifest = data_->dataset().manifest();
+  nlohmann::json state = {
+      {"epoch", steps_done_ / data_->batches_per_epoch()},
+      {"cursor", steps_done_ % data_->batches_per_epoch() * config_.train.global_batch},
+      {"global_batch", config_.train.global_batch},
+      {"seed", config_.run.seed},
+      {"world_size", world_.size},
+      {"data_fingerprint", data_->Fingerprint()},
+      {"speakers", manifest.speakers},
+      {"front_end", data::FrontEndToJson(manifest.front_end)},
+      {"config", config::ToJson(config_)},
+  };
+  if (!manifest.speeds.empty()) state["speeds"] = manifest.speeds;
+  if (best_) {
+    state["best"] = {{"step", best_->step}, {"accuracy", best_->accuracy}, {"loss", best_->loss}};
+  }
+  return state;
+}
+
+}  // namespace trainer::engine

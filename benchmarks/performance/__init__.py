@@ -1,0 +1,1 @@
+"""Parts of benchmarks/performance.py and of the benchmarks beside it."""

@@ -8,6 +8,7 @@
 #include "data/files.h"
 #include "data/status_macros.h"
 #include "launcher/control.h"
+#include "trainer/engine/run_setup.h"
 #include "trainer/telemetry/log.h"
 
 namespace trainer::engine {
@@ -110,7 +111,8 @@ absl::Status TrainLoop::RunStep(data::TrainLoader& loader) {
       step_->VoteFailed();
       if (!step_->needs_every_rank()) break;
       for (; micro < config_.train.accumulate; ++micro) {
-        step_->AddMicroBatch(SilentBatch(), micro + 1 == config_.train.accumulate);
+        step_->AddMicroBatch(SilentBatch(config_, world_, data_->dataset().n_mels()),
+                             micro + 1 == config_.train.accumulate);
       }
       break;
     }
@@ -121,17 +123,6 @@ absl::Status TrainLoop::RunStep(data::TrainLoader& loader) {
   ++steps_done_;
   step_->Finish(rate, /*measure_norms=*/MustLog() || MustValidate());
   return absl::OkStatus();
-}
-
-// What a rank that has no data computes on, where the others could not go on without it; the step is thrown
-// away.
-data::Batch TrainLoop::SilentBatch() const {
-  const int64_t size = config_.train.global_batch / (world_.size * config_.train.accumulate);
-  data::Batch batch;
-  batch.mels = torch::zeros({size, config_.data.crop_frames, data_->dataset().n_mels()});
-  batch.lengths = torch::full({size}, config_.data.crop_frames, torch::kInt64);
-  batch.speakers = torch::zeros({size}, torch::kInt64);
-  return batch;
 }
 
 absl::Status TrainLoop::TakeFigures(bool flush) {

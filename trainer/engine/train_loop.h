@@ -51,12 +51,9 @@ class TrainLoop {
   absl::Status PrepareRunFolder();
   absl::Status LockRunFolder();
   absl::Status KeepRunFolder();
-  absl::Status InitialiseModel();
   absl::Status Resume();
-  absl::Status CheckResumable(const nlohmann::json& state, const std::string& folder) const;
   absl::StatusOr<RunEnd> Loop();
   absl::Status RunStep(data::TrainLoader& loader);
-  data::Batch SilentBatch() const;
   absl::Status TakeFigures(bool flush);
   absl::Status Validate();
   // Begins to save; on rank 0 that waits for the save before, if it is still being written.

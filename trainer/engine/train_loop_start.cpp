@@ -13,9 +13,8 @@
 #include "data/status_macros.h"
 #include "launcher/control.h"
 #include "launcher/device.h"
+#include "trainer/engine/run_setup.h"
 #include "trainer/engine/train_loop.h"
-#include "trainer/engine/trained_model.h"
-#include "trainer/model/factory.h"
 #include "trainer/telemetry/log.h"
 #include "trainer/version.h"
 
@@ -34,22 +33,11 @@ absl::Status TrainLoop::SetUp() {
   RETURN_IF_ERROR(launcher::AgreeOn(world_, PrepareRunFolder()));
 
   const auto& manifest = data_->dataset().manifest();
-  torch::manual_seed(static_cast<uint64_t>(config_.run.seed));
-  auto model =
-      model::MakeModel(config_, manifest.front_end.n_mels, static_cast<int64_t>(manifest.speakers.size()));
-  MarkSpeedCopies(manifest.speakers, manifest.speeds, *model);
+  auto model = MakeRunModel(config_, *data_);
   model->to(device_);
 
   communicator_ = launcher::MakeCommunicator(world_, device_);
-  TrainStepOptions options;
-  options.seed = static_cast<uint64_t>(config_.run.seed);
-  options.global_batch = config_.train.global_batch;
-  options.buckets = {config_.train.first_bucket_mib, config_.train.bucket_mib};
-  options.adamw = {config_.optimizer.betas[0], config_.optimizer.betas[1], config_.optimizer.eps,
-                   config_.optimizer.weight_decay, config_.optimizer.clip_norm};
-  options.loss = config_.loss;
-  options.ema_decay = config_.train.ema_decay;
-  step_ = std::make_unique<TrainStep>(std::move(model), *communicator_, world_, options);
+  step_ = std::make_unique<TrainStep>(std::move(model), *communicator_, world_, StepOptionsOf(config_));
 
   RecordedRun run;
   run.world = world_;
@@ -100,14 +88,7 @@ absl::Status TrainLoop::LockRunFolder() {
 absl::Status TrainLoop::PrepareRunFolder() {
   if (!rank_zero()) return absl::OkStatus();
   RETURN_IF_ERROR(LockRunFolder());
-  if (config_.run.resume == "never") {
-    ASSIGN_OR_RETURN(const auto steps, store_.Steps());
-    if (!steps.empty()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(config_.run.dir, " holds a run already (step ", steps.back(),
-                       "); set run.resume=auto to go on with it, or another run.dir"));
-    }
-  }
+  RETURN_IF_ERROR(CheckMayResume(config_, store_));
   return telemetry::AddLogFile((fs::path(config_.run.dir) / "train.log").string());
 }
 
@@ -134,46 +115,6 @@ absl::Status TrainLoop::KeepRunFolder() {
   return recorder_->OpenFiles(steps_done_ - 1);
 }
 
-absl::Status TrainLoop::InitialiseModel() {
-  if (config_.model.init_from.empty()) return absl::OkStatus();
-  const auto source = checkpoint::LoadModel(config_.model.init_from);
-  if (!source.ok()) {
-    return absl::Status(source.status().code(), absl::StrCat("model.init_from: ", source.status().message()));
-  }
-  return InitialiseFrom(source->model, "model.init_from " + config_.model.init_from, step_->model());
-}
-
-absl::Status TrainLoop::CheckResumable(const nlohmann::json& state, const std::string& folder) const {
-  // All of these decide which utterance comes when: with another value the run would skip some and repeat
-  // others.
-  if (state.value("speakers", nlohmann::json()) != data_->dataset().manifest().speakers ||
-      state.value("data_fingerprint", "") != data_->Fingerprint()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(folder, " was trained on other data than ", config_.data.path,
-                     " holds now (its shards, its speakers or its split '", config_.data.train_split,
-                     "' differ); set data.path to that data set, or give this run another run.dir"));
-  }
-  const auto check = [&](const char* section, const char* key, const nlohmann::json& mine) -> absl::Status {
-    const auto theirs = state.value(key, nlohmann::json());
-    if (theirs == mine) return absl::OkStatus();
-    return absl::InvalidArgumentError(
-        absl::StrCat(folder, " was made with ", section, ".", key, " = ", theirs.dump(), ", this run has ",
-                     mine.dump(), "; set it back to go on, or give this run another run.dir"));
-  };
-  const auto saved = config::FromJson(state.value("config", nlohmann::json()), folder + "/state.json");
-  RETURN_IF_ERROR(saved.status());
-  if ((saved->train.ema_decay > 0) != (config_.train.ema_decay > 0)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(folder, " was made with train.ema_decay = ", saved->train.ema_decay, ", this run has ",
-                     config_.train.ema_decay,
-                     ", and an average of the weights cannot begin or end midway; set it back to "
-                     "go on, or start anew in another run.dir with model.init_from=",
-                     folder));
-  }
-  RETURN_IF_ERROR(check("run", "seed", config_.run.seed));
-  return check("train", "global_batch", config_.train.global_batch);
-}
-
 absl::Status TrainLoop::Resume() {
   // Rank 0 alone reads the checkpoint, the others get it from rank 0: they need no shared file system.
   absl::Status status;
@@ -185,9 +126,9 @@ absl::Status TrainLoop::Resume() {
       auto latest = store_.LoadLatest(&warnings);
       for (const auto& warning : warnings) telemetry::Warn(warning);
       RETURN_IF_ERROR(latest.status());
-      if (!latest->has_value()) return InitialiseModel();
+      if (!latest->has_value()) return InitialiseModel(config_, step_->model());
       const auto& loaded = **latest;
-      RETURN_IF_ERROR(CheckResumable(loaded.snapshot.state, loaded.folder));
+      RETURN_IF_ERROR(CheckResumable(config_, *data_, loaded.snapshot.state, loaded.folder));
       RETURN_IF_ERROR(RestoreSnapshot(loaded.snapshot, loaded.folder, loaded.step, *step_));
       shared["step"] = loaded.step;
       if (loaded.snapshot.state.contains("best")) shared["best"] = loaded.snapshot.state["best"];

@@ -70,17 +70,19 @@ class DataSets:
     def shards(self):
         return self.root / "shards"
 
-    def prepare(self, with_files=True):
-        wanted = {"utterances": self.utterances, "files": with_files}
-        made = read_json(self.root / "made.json")
-        if made is not None and made["utterances"] == self.utterances and made["files"] >= with_files:
+    def prepare(self, with_files=True, copies=True):
+        """`with_files`: with .pt files; `copies`: more than the shards alone."""
+        wanted = {"files": with_files and copies, "copies": copies, "checks": list(CHECK_BATCHES)}
+        made = read_json(self.root / "made.json", {"checks": None})
+        if made["checks"] == wanted["checks"] and made["files"] >= wanted["files"] and made["copies"] >= copies:
             return
         print(f"making {self.utterances} synthetic utterances in {self.root}", flush=True)
         self.root.mkdir(parents=True, exist_ok=True)
         synthesise(self.programs, self.shards, self.speakers, self.utterances)
         set_splits(self.shards, {"train": np.flatnonzero(read_index(self.shards)[0] >= CROP_FRAMES).tolist()})
-        self.copy(self.root, with_files)
-        for batch in CHECK_BATCHES:
+        if copies:
+            self.copy(self.root, with_files)
+        for batch in CHECK_BATCHES if copies else ():
             folder = self.root / f"check{batch}"
             synthesise(self.programs, folder / "shards", batch, 4 * batch, "--max-frames", str(CROP_FRAMES))
             frames, speakers = read_index(folder / "shards")

@@ -1,0 +1,36 @@
+"""The benchmarks of single parts, each once and small: that every contestant runs, and what their tables hold.
+
+usage: parts.py PROGRAMS
+"""
+
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+PROJECT = pathlib.Path(__file__).resolve().parents[2]
+PROGRAMS = sys.argv.pop(1)
+
+
+class Parts(unittest.TestCase):
+    def run_quick(self, name, *arguments):
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run([sys.executable, PROJECT / "benchmarks" / name, "--programs", PROGRAMS, "--work", folder,
+                                   "--quick", *arguments], capture_output=True, text=True, timeout=200)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            return done.stdout
+
+    def test_loader(self):
+        text = self.run_quick("loader.py")
+        for contestant in ("ours", "pread of the same bytes", "torch.load + DataLoader, 8 workers", "h5py + DataLoader, 0 workers"):
+            self.assertIn(f"| {contestant} |", text)
+
+    def test_all_reduce(self):
+        text = self.run_quick("all_reduce.py")
+        self.assertIn("| 4 KB |", text)
+        self.assertIn("| 16 KB |", text)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,121 @@
+"""How steps grow with work: width, frames, batch, ranks, shards and utterances, one varied at a time.
+
+    .venv/bin/python benchmarks/scaling.py            # some ten minutes on two cores
+    .venv/bin/python benchmarks/scaling.py --quick    # all parts once, figures mean nothing
+
+Each round runs every point once. An exponent is the slope of log(seconds a step) over log(what is varied), by least
+squares through the points' medians; beside it the one that theory gives: of the model's floating-point operations, 1
+for linear, 0 for flat, -1 for ranks that share the work. Writes the tables between the markers of docs/performance.md.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import shlex
+import shutil
+import statistics
+import sys
+import tempfile
+
+import numpy as np
+import torch
+
+from performance import document, report, sweeps
+from performance.contestants import ContestantError, Ours
+from performance.measure import plan
+from recognition.experiment import PROJECT, read_json, write_json
+from recognition.provenance import now
+
+EXPONENTS = {"linear": 1.0, "flat": 0.0, "inverse": -1.0}
+TOLERANCE = 0.15
+
+
+def measure(arguments, scratch):
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    ours = Ours(arguments.programs, scratch)
+    root = arguments.work / ("scaling-quick" if arguments.quick else "scaling")
+    sweeps.prepare(root, arguments.programs, arguments.quick)
+    chosen = [sweep for sweep in sweeps.sweeps(device, sorted(os.sched_getaffinity(0)), arguments.quick)
+              if sweep.name in arguments.only]
+    results = {sweep.name: {"title": sweep.title, "theory": sweep.theory,
+                            "points": [{"value": point.value, "step_seconds": []} for point in sweep.points]}
+               for sweep in chosen}
+    expected = {}
+    for number in range(arguments.rounds):
+        for sweep in chosen:
+            for place, point in enumerate(sweep.points):
+                warm_up, steps = plan(expected.get((sweep.name, place), 0.1), arguments.seconds)
+                figures = ours.run(point.case, root / point.data, warm_up, steps, dict(point.extra))
+                expected[sweep.name, place] = figures["step_seconds"]
+                entry = results[sweep.name]["points"][place]
+                entry["step_seconds"].append(figures["step_seconds"])
+                entry["flops"] = figures["flops_per_step"]
+                print(f"round {number + 1}: {sweep.name} {point.value}: {1e3 * figures['step_seconds']:.2f} ms/step",
+                      flush=True)
+    return {"sweeps": results, "device": device, "provenance": now(),
+            "command": shlex.join([".venv/bin/python", "benchmarks/scaling.py", *sys.argv[1:]])}
+
+
+def exponent(xs, ys):
+    return float(np.polyfit(np.log(xs), np.log(ys), 1)[0]) if len(xs) > 1 else float("nan")
+
+
+def lines_of(results):
+    lines = [*document.provenance_lines([results["provenance"]], [results["command"]]), ""]
+    summary, tables = [], []
+    for sweep in results["sweeps"].values():
+        values = [point["value"] for point in sweep["points"]]
+        seconds = [statistics.median(point["step_seconds"]) for point in sweep["points"]]
+        flops = [point["flops"] for point in sweep["points"]]
+        theory = exponent(values, flops) if sweep["theory"] == "flops" else EXPONENTS[sweep["theory"]]
+        found = exponent(values, seconds)
+        verdict = "-" if len(values) < 2 else "yes" if abs(found - theory) <= TOLERANCE else \
+            "less" if found < theory else "NO, more"
+        summary.append((sweep["title"], " ".join(map(str, values)), f"{theory:.2f}", f"{found:.2f}", verdict))
+        tables += [f"{sweep['title']}:", "",
+                   *document.table(("", *map(str, values)),
+                                   [("ms a step", *(report.spread([1e3 * s for s in point["step_seconds"]], "{:.3g}")
+                                                    for point in sweep["points"])),
+                                    ("GFLOP/s", *(f"{f / s / 1e9:.0f}" for f, s in zip(flops, seconds)))]), ""]
+    return [*lines, *document.table(("what grows", "values", "exponent by theory", "measured",
+                                     f"as theory says (within {TOLERANCE})"), summary), "", *tables]
+
+
+def main():
+    names = [sweep.name for sweep in sweeps.sweeps("cpu", [0], False)]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="SWEEP", help=", ".join(names))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.5, help="that a run measures, after its warm-up")
+    parser.add_argument("--quick", action="store_true", help="one short round, two points, nothing written to docs")
+    parser.add_argument("--json", action="store_true", help="print the results")
+    parser.add_argument("--table", action="store_true", help="measure nothing, only write the table")
+    parser.add_argument("--work", type=pathlib.Path, default=PROJECT / "runs" / "performance")
+    parser.add_argument("--programs", type=pathlib.Path, default=PROJECT / "build" / "bin")
+    parser.add_argument("--output", type=pathlib.Path, default=PROJECT / "docs" / "performance.md")
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.rounds, arguments.seconds = 1, 0.05
+    path = arguments.work / ("scaling-quick.json" if arguments.quick else "scaling.json")
+    if not arguments.table:
+        memory = pathlib.Path("/dev/shm")
+        roomy = memory.is_dir() and shutil.disk_usage(memory).free > 1 << 30
+        with tempfile.TemporaryDirectory(prefix="scaling-", dir=memory if roomy else None) as scratch:
+            write_json(path, measure(arguments, pathlib.Path(scratch)))
+    results = read_json(path)
+    if results is None:
+        sys.exit(f"error: {path}: holds no results; run without --table first")
+    if arguments.json:
+        print(json.dumps(results, indent=1))
+    if arguments.quick:
+        print("\n".join(lines_of(results)))
+    else:
+        document.replace_between(arguments.output, "scaling", lines_of(results))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ContestantError as error:
+        sys.exit(f"error: {error}")

@@ -66,7 +66,7 @@ def measure(arguments):
                   flush=True)
     memory = {"utterances": arguments.utterances, "ours": runs["ours"][0]["resident_bytes"]}
     if not arguments.full:
-        large.prepare(copies=False)
+        large.prepare(with_files=False, copies=False)
         memory["ours_10x"] = run(arguments, "ours", large.root, core)["resident_bytes"]
     return {"runs": runs, "memory": memory, "provenance": now(),
             "command": shlex.join([".venv/bin/python", "benchmarks/loader.py", *sys.argv[1:]])}

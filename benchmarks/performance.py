@@ -38,7 +38,7 @@ def parse_arguments():
     parser.add_argument("--threads", nargs="+", type=int, default=[1], help="of each rank, on as many cores, on CPUs")
     parser.add_argument("--precision", nargs="+", choices=("fp32", "bf16"), default=["fp32", "bf16"])
     parser.add_argument("--contestants", nargs="+", choices=tuple(contestants.TITLES))
-    parser.add_argument("--batch", type=int, choices=data_sets.CHECK_BATCHES, help="global batch of all cases")
+    parser.add_argument("--batch", type=int, help="global batch of all cases")
     parser.add_argument("--allocator", choices=("best", "jemalloc", "tcmalloc", "none"), default="best",
                         help="DDP's; best: the one of them with which it is fastest on medium-224")
     parser.add_argument("--rounds", type=int, default=3)
@@ -106,8 +106,8 @@ def measure_all(arguments, scratch):
     names = arguments.contestants or [name for name in contestants.TITLES if name != contestants.COMPILED
                                       or device == "cuda"]
     sets = data_sets.DataSets(arguments.work, arguments.programs, arguments.utterances)
-    sets.prepare(with_files=contestants.NOTEBOOK in names)
     cases = list(make_cases(arguments, device))
+    sets.prepare(with_files=contestants.NOTEBOOK in names, checks=[case.batch for case in cases])
     allocator = choose_allocator(arguments, device, ours, scratch, sets)
     taking_part = {name: ours if name == contestants.OURS else
                    contestants.Peer(name, ours, scratch, allocator) for name in names}

@@ -102,7 +102,7 @@ class Ours:
             "memory_bytes": last.get("device_memory_bytes") if case.device == "cuda"
             else watched.peak_before(last["unix_seconds"]),
             "first_step_seconds": watched.first_step_seconds, "losses": [line["loss"] for line in lines],
-            "flops_per_step": last["flops_per_step"],
+            "flops_per_step": last["flops_per_step"], "reduced_bytes": last["reduced_bytes"],
         }
         if case.ranks > 1:
             figures["exposed_communication"] = share("exposed_communication_seconds")

@@ -18,7 +18,6 @@ from recognition.shards import read_split
 
 CROP_FRAMES = 128
 SPEAKERS = 600
-CHECK_BATCHES = (4, 32, 256)
 
 
 def synthesise(programs, folder, speakers, utterances, *options):
@@ -70,27 +69,29 @@ class DataSets:
     def shards(self):
         return self.root / "shards"
 
-    def prepare(self, with_files=True, copies=True):
-        """`with_files`: with .pt files; `copies`: more than the shards alone."""
-        wanted = {"files": with_files and copies, "copies": copies, "checks": list(CHECK_BATCHES)}
-        made = read_json(self.root / "made.json", {"checks": None})
-        if made["checks"] == wanted["checks"] and made["files"] >= wanted["files"] and made["copies"] >= copies:
-            return
-        print(f"making {self.utterances} synthetic utterances in {self.root}", flush=True)
+    def prepare(self, with_files=True, copies=True, checks=()):
+        """Makes what is missing. `with_files`: .pt files, too; `copies`: more than the shards alone; `checks`: batches."""
+        made = read_json(self.root / "made.json", {"files": False, "copies": False, "checks": []})
         self.root.mkdir(parents=True, exist_ok=True)
-        synthesise(self.programs, self.shards, self.speakers, self.utterances)
-        set_splits(self.shards, {"train": np.flatnonzero(read_index(self.shards)[0] >= CROP_FRAMES).tolist()})
-        if copies:
-            self.copy(self.root, with_files)
-        for batch in CHECK_BATCHES if copies else ():
-            folder = self.root / f"check{batch}"
-            synthesise(self.programs, folder / "shards", batch, 4 * batch, "--max-frames", str(CROP_FRAMES))
-            frames, speakers = read_index(folder / "shards")
-            whole = frames == CROP_FRAMES
-            chosen = [int(np.flatnonzero(whole & (speakers == speaker))[0]) for speaker in range(batch)]
-            set_splits(folder / "shards", {"train": sorted(chosen)})
-            self.copy(folder, with_files)
-        write_json(self.root / "made.json", wanted)
+        if not self.shards.is_dir() or copies > made["copies"] or with_files > made["files"]:
+            print(f"making {self.utterances} synthetic utterances in {self.root}", flush=True)
+            synthesise(self.programs, self.shards, self.speakers, self.utterances)
+            set_splits(self.shards, {"train": np.flatnonzero(read_index(self.shards)[0] >= CROP_FRAMES).tolist()})
+            if copies:
+                self.copy(self.root, with_files)
+            made = {"files": with_files and copies, "copies": copies, "checks": []}
+        for batch in set(checks) - set(made["checks"]):
+            self.make_check(self.root / f"check{batch}", batch, with_files)
+            made["checks"].append(batch)
+        write_json(self.root / "made.json", made)
+
+    def make_check(self, folder, batch, with_files):
+        synthesise(self.programs, folder / "shards", batch, 4 * batch, "--max-frames", str(CROP_FRAMES))
+        frames, speakers = read_index(folder / "shards")
+        whole = frames == CROP_FRAMES
+        chosen = [int(np.flatnonzero(whole & (speakers == speaker))[0]) for speaker in range(batch)]
+        set_splits(folder / "shards", {"train": sorted(chosen)})
+        self.copy(folder, with_files)
 
     @staticmethod
     def copy(folder, with_files):

@@ -31,6 +31,27 @@ class Parts(unittest.TestCase):
         self.assertIn("| 4 KB |", text)
         self.assertIn("| 16 KB |", text)
 
+    def test_scaling(self):
+        text = self.run_quick("scaling.py", "--only", "ranks", "shards")
+        self.assertIn("| shards of the data set (simple) | 1 8 | 0.00 |", text)
+
+
+class ScalingModel(unittest.TestCase):
+    def test_tables(self):
+        """What is in docs/scaling.md apart from the check against measurements is what the model computes now."""
+        document = (PROJECT / "docs" / "scaling.md").read_text()
+        with tempfile.TemporaryDirectory() as folder:
+            copy = pathlib.Path(folder) / "scaling.md"
+            copy.write_text(document)
+            done = subprocess.run([sys.executable, PROJECT / "benchmarks" / "scaling_model.py", "--work", folder, "--output",
+                                   copy], capture_output=True, text=True, timeout=100)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            computed = copy.read_text()
+        for name in ("predictions", "buckets", "overlap", "useful", "speakers", "data"):
+            begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+            self.assertEqual(document[document.index(begin):document.index(end)],
+                             computed[computed.index(begin):computed.index(end)], name)
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -8,16 +8,19 @@
 
 namespace data {
 
-absl::StatusOr<std::shared_ptr<const Dataset>> Dataset::Open(const std::string& folder) {
+absl::StatusOr<std::shared_ptr<const Dataset>> Dataset::Open(const std::string& folder,
+                                                             const std::vector<std::string>& only_splits) {
   std::shared_ptr<Dataset> dataset(new Dataset());
   dataset->folder_ = folder;
   ASSIGN_OR_RETURN(dataset->manifest_, LoadManifest(folder));
-  const size_t count = dataset->manifest_.shards.size();
-  for (size_t i = 0; i < count; ++i) {
-    ASSIGN_OR_RETURN(ShardReader shard,
-                     ShardReader::Open(folder, static_cast<int64_t>(i), dataset->manifest_));
-    dataset->first_.push_back(dataset->first_.back() + shard.size());
-    dataset->shards_.push_back(std::move(shard));
+  const Manifest& manifest = dataset->manifest_;
+  const std::vector<int64_t> needed = ShardsOf(manifest, only_splits);
+  for (size_t i = 0; i < manifest.shards.size(); ++i) {
+    const auto number = static_cast<int64_t>(i);
+    dataset->first_.push_back(dataset->first_.back() + manifest.shards[i].utterances);
+    auto& shard = dataset->shards_.emplace_back();
+    if (!only_splits.empty() && !std::binary_search(needed.begin(), needed.end(), number)) continue;
+    ASSIGN_OR_RETURN(shard, ShardReader::Open(folder, number, manifest));
   }
   return std::shared_ptr<const Dataset>(std::move(dataset));
 }
@@ -26,7 +29,7 @@ const ShardReader& Dataset::Locate(int64_t* u) const {
   const auto after = std::upper_bound(first_.begin(), first_.end(), *u);
   const size_t shard = static_cast<size_t>(after - first_.begin()) - 1;
   *u -= first_[shard];
-  return shards_[shard];
+  return shards_[shard].value();
 }
 
 int64_t Dataset::frames(int64_t u) const {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -19,7 +20,10 @@ namespace data {
 class Dataset {
  public:
   // Checks every shard but its frames (see ShardReader::Open). Errors as LoadManifest and ShardReader::Open.
-  static absl::StatusOr<std::shared_ptr<const Dataset>> Open(const std::string& folder);
+  // `only_splits`: where there are some, shards without their utterances are neither needed nor opened, and
+  // nobody may ask for an utterance in them.
+  static absl::StatusOr<std::shared_ptr<const Dataset>> Open(
+      const std::string& folder, const std::vector<std::string>& only_splits = {});
 
   const std::string& folder() const { return folder_; }
   const Manifest& manifest() const { return manifest_; }
@@ -49,7 +53,7 @@ class Dataset {
 
   std::string folder_;
   Manifest manifest_;
-  std::vector<ShardReader> shards_;
+  std::vector<std::optional<ShardReader>> shards_;
   std::vector<int64_t> first_ = {0};  // (shards + 1): first utterance of each shard, then size()
 };
 

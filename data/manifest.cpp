@@ -184,6 +184,23 @@ int64_t Manifest::frames() const {
   return sum;
 }
 
+std::vector<int64_t> ShardsOf(const Manifest& manifest, const std::vector<std::string>& splits) {
+  std::vector<int64_t> shards;
+  int64_t begin = 0;
+  for (size_t shard = 0; shard < manifest.shards.size(); ++shard) {
+    const int64_t end = begin + manifest.shards[shard].utterances;
+    const bool is_one = std::any_of(splits.begin(), splits.end(), [&](const std::string& name) {
+      const auto split = manifest.splits.find(name);
+      return split != manifest.splits.end() &&
+             std::any_of(split->second.begin(), split->second.end(),
+                         [&](const Range& range) { return range.begin < end && range.end > begin; });
+    });
+    if (is_one) shards.push_back(static_cast<int64_t>(shard));
+    begin = end;
+  }
+  return shards;
+}
+
 std::string ManifestPath(const std::string& folder) {
   return (std::filesystem::path(folder) / kManifestName).string();
 }

@@ -54,6 +54,9 @@ struct Manifest {
   int64_t frames() const;
 };
 
+// The shards that hold utterances of any of `splits`, ascending. Names that are no split do not count.
+std::vector<int64_t> ShardsOf(const Manifest& manifest, const std::vector<std::string>& splits);
+
 std::string ManifestPath(const std::string& folder);
 std::string UnfinishedPath(const std::string& folder);  // the mark of an unfinished data set
 std::string ShardName(int64_t shard);                   // "shard-00007.h5"

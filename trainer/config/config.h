@@ -40,6 +40,7 @@ struct Config {
     int64_t min_crop_frames = 0;     // 0 = crop_frames, always
     std::string normalize = "none";  // none | mean | mean_variance
     int64_t prefetch_batches = 4;
+    std::string stage_to;  // "" = read data.path itself
     bool operator==(const Data&) const = default;
   } data;
 

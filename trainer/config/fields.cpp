@@ -84,6 +84,10 @@ std::vector<Field> MakeFields() {
           "the microphone), or its mean and deviation."),
       Row("data.prefetch_batches", &C::data, &C::Data::prefetch_batches, From(1, 1024),
           "Batches each rank reads ahead; bounds the loader's memory."),
+      Row("data.stage_to", &C::data, &C::Data::stage_to, Any(),
+          "Folder on each host's own disk: one rank of a host copies the shards that the run needs there, "
+          "once, and "
+          "all read the copy; where empty, they read data.path itself."),
 
       Row("model.type", &C::model, &C::Model::type, OneOf({"transformer", "conformer"}), "Kind of encoder."),
       Row("model.d_model", &C::model, &C::Model::d_model, From(1, 65536), "Transformer: its width."),

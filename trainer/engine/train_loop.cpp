@@ -32,7 +32,12 @@ TrainLoop::TrainLoop(config::Config config, launcher::World world, const launche
 TrainLoop::~TrainLoop() = default;
 
 absl::StatusOr<RunEnd> TrainLoop::Run() {
-  RETURN_IF_ERROR(SetUp());
+  if (const auto status = SetUp(); absl::IsCancelled(status)) {
+    telemetry::Info(absl::StrCat(status.message(), "; run the same command again to go on"));
+    return RunEnd::kStopped;
+  } else if (!status.ok()) {
+    return status;
+  }
   RETURN_IF_ERROR(Resume());
   auto end = Loop();
   if (!end.ok()) FinishSavingAnyhow();

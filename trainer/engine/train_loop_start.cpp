@@ -14,6 +14,7 @@
 #include "launcher/control.h"
 #include "launcher/device.h"
 #include "trainer/engine/run_setup.h"
+#include "trainer/engine/staged_data.h"
 #include "trainer/engine/train_loop.h"
 #include "trainer/telemetry/log.h"
 #include "trainer/version.h"
@@ -27,7 +28,8 @@ absl::Status TrainLoop::SetUp() {
   ASSIGN_OR_RETURN(
       device_, launcher::BindDevice(world_, {config_.train.device, static_cast<int>(config_.train.threads)}));
 
-  auto data = TrainingData::Open(config_, world_);
+  ASSIGN_OR_RETURN(const StagedData staged, StageData(config_, world_, stop_));
+  auto data = TrainingData::Open(config_, world_, staged.folder);
   RETURN_IF_ERROR(launcher::AgreeOn(world_, data.status()));
   data_.emplace(*std::move(data));
   RETURN_IF_ERROR(launcher::AgreeOn(world_, PrepareRunFolder()));
@@ -51,6 +53,7 @@ absl::Status TrainLoop::SetUp() {
 
   telemetry::Info(absl::StrCat(kVersionLine, ": ", world_.size, " ranks on ", device_.str(), " (",
                                communicator_->name(), "), ", at::get_num_threads(), " threads each"));
+  if (!staged.summary.empty()) telemetry::Info(staged.summary);
   telemetry::Info(absl::StrCat("data ", config_.data.path, ": ", manifest.speakers.size(), " speakers, ",
                                data_->train_utterances(), " training utterances (",
                                data_->batches_per_epoch(), " batches of ", config_.train.global_batch,

@@ -45,6 +45,27 @@ std::string FingerprintOf(const data::Manifest& manifest, const std::string& spl
   return absl::StrFormat("%016x", stream.Digest());
 }
 
+data::AugmentOptions AugmentOptionsOf(const config::Config& config) {
+  const auto& augment = config.augment;
+  data::AugmentOptions options;
+  options.gain_db = augment.gain_db;
+  options.noise_probability = augment.noise_probability;
+  options.babble_probability = augment.babble_probability;
+  options.snr_db = augment.snr_db;
+  options.babble_voices = augment.babble_voices;
+  options.time_masks = augment.time_masks;
+  options.time_mask_frames = augment.time_mask_frames;
+  options.frequency_masks = augment.frequency_masks;
+  options.frequency_mask_mels = augment.frequency_mask_mels;
+  return options;
+}
+
+}  // namespace
+
+std::vector<std::string> SplitsOf(const config::Config& config) {
+  return {config.data.train_split, config.data.valid_split};
+}
+
 absl::Status CheckBatch(const config::Config& config, const launcher::World& world, int64_t utterances) {
   const int64_t parts = world.size * config.train.accumulate;
   if (config.train.global_batch % parts != 0) {
@@ -70,23 +91,6 @@ absl::Status CheckBatch(const config::Config& config, const launcher::World& wor
   }
   return absl::OkStatus();
 }
-
-data::AugmentOptions AugmentOptionsOf(const config::Config& config) {
-  const auto& augment = config.augment;
-  data::AugmentOptions options;
-  options.gain_db = augment.gain_db;
-  options.noise_probability = augment.noise_probability;
-  options.babble_probability = augment.babble_probability;
-  options.snr_db = augment.snr_db;
-  options.babble_voices = augment.babble_voices;
-  options.time_masks = augment.time_masks;
-  options.time_mask_frames = augment.time_mask_frames;
-  options.frequency_masks = augment.frequency_masks;
-  options.frequency_mask_mels = augment.frequency_mask_mels;
-  return options;
-}
-
-}  // namespace
 
 std::vector<int64_t> MatchSpeakers(const std::vector<std::string>& data_speakers,
                                    const std::vector<std::string>& class_names) {
@@ -117,11 +121,14 @@ std::unique_ptr<data::EvaluationLoader> MakeEvaluationLoader(std::shared_ptr<con
                                                   std::move(options));
 }
 
-absl::StatusOr<TrainingData> TrainingData::Open(const config::Config& config, const launcher::World& world) {
+absl::StatusOr<TrainingData> TrainingData::Open(const config::Config& config, const launcher::World& world,
+                                                const std::string& folder) {
   TrainingData result;
   result.config_ = config;
   result.world_ = world;
-  auto dataset = data::Dataset::Open(config.data.path);
+  const bool is_copy = !folder.empty() && folder != config.data.path;
+  auto dataset =
+      is_copy ? data::Dataset::Open(folder, SplitsOf(config)) : data::Dataset::Open(config.data.path);
   if (!dataset.ok()) return dataset.status();
   result.dataset_ = *std::move(dataset);
   const auto& manifest = result.dataset_->manifest();

@@ -19,6 +19,12 @@ namespace trainer::engine {
 std::vector<int64_t> MatchSpeakers(const std::vector<std::string>& data_speakers,
                                    const std::vector<std::string>& class_names);
 
+// The splits that a training run reads.
+std::vector<std::string> SplitsOf(const config::Config& config);
+
+// Whether the batch fits the ranks and a training split of `utterances`.
+absl::Status CheckBatch(const config::Config& config, const launcher::World& world, int64_t utterances);
+
 // A loader of this rank's part of `utterances`. `crop_frames`: only the first so many frames of each; 0: all.
 std::unique_ptr<data::EvaluationLoader> MakeEvaluationLoader(std::shared_ptr<const data::Dataset> dataset,
                                                              std::vector<int64_t> utterances,
@@ -28,10 +34,11 @@ std::unique_ptr<data::EvaluationLoader> MakeEvaluationLoader(std::shared_ptr<con
 
 class TrainingData {
  public:
-  // Opens config.data.path on this rank and checks what can be checked before the first step: the splits,
-  // that every speaker has utterances to train on, that the batch fits the ranks and the data. Not
-  // collective.
-  static absl::StatusOr<TrainingData> Open(const config::Config& config, const launcher::World& world);
+  // Opens config.data.path, or where one is given the copy of it in `folder`, on this rank and checks what
+  // can be checked before the first step: the splits, that every speaker has utterances to train on, that the
+  // batch fits the ranks and the data. Not collective.
+  static absl::StatusOr<TrainingData> Open(const config::Config& config, const launcher::World& world,
+                                           const std::string& folder = "");
 
   const data::Dataset& dataset() const { return *dataset_; }
   int64_t batches_per_epoch() const { return sampler_->batches_per_epoch(); }

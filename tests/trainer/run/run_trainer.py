@@ -166,6 +166,10 @@ class Job:
             time.sleep(0.02)
         return result
 
+    def output(self):
+        """Its standard output so far."""
+        return os.pread(self._out.fileno(), 1 << 20, 0).decode(errors="replace")
+
     def _result(self):
         texts = []
         for stream in (self._out, self._err):

@@ -133,9 +133,15 @@ class Slurm(RunTestCase):
 
     def test_asked_to_stop_by_its_shell_or_directly_it_is_requeued(self):
         ways = {"srun": ["--batch"], "mpirun": ["--batch"], "direct": []}
-        jobs = {way: self.submit(self.scratch / way, launcher="mpirun" if way == "mpirun" else "") for way in ways}
+        # What the ranks are told of the time that a stop has: the script's own figure, or what it is told itself.
+        seconds = {"srun": (120, ()), "mpirun": (90, ["--export=ALL,TRAINER_LAUNCHER=mpirun,SBATCH_SIGNAL=B:USR1@90"]),
+                   "direct": (300, ["--export=ALL,TRAINER_STOP_SECONDS=300"])}
+        jobs = {way: self.submit(self.scratch / way, sbatch=seconds[way][1]) for way in ways}
         for way, job in jobs.items():
             self.wait_for_step(job, 50)
+            rank_zero = wait_until(lambda number=job.number: self.cluster.ranks(number, "trainer"), "the ranks")[0]
+            environment = pathlib.Path(f"/proc/{rank_zero}/environ").read_bytes().split(b"\0")
+            self.assertIn(f"TRAINER_STOP_SECONDS={seconds[way][0]}".encode(), environment)
             self.cluster.command("scancel", "--signal=USR1", *ways[way], job.number)
         for way, job in jobs.items():
             with self.subTest(way):

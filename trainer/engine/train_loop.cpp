@@ -67,6 +67,7 @@ absl::StatusOr<RunEnd> TrainLoop::Loop() {
   recorder_->Start();
   while (steps_done_ < total) {
     tracer_.BeforeStep(steps_done_ + 1 - steps_at_start_, step_->clock(), *communicator_);
+    const Stopwatch step_clock;
     RETURN_IF_ERROR(RunStep(*loader));
     const bool validate = MustValidate();
     const bool save = IsDue(config_.checkpoint.every);
@@ -74,6 +75,8 @@ absl::StatusOr<RunEnd> TrainLoop::Loop() {
     // Before anything is kept, all figures must be in: a checkpoint never holds the parameters of a diverged
     // step.
     RETURN_IF_ERROR(TakeFigures(/*flush=*/validate || save || log));
+    // The first step of a start is not like the others.
+    if (steps_done_ > steps_at_start_ + 1) stop_budget_.CountStep(step_clock.Seconds());
     recorder_->ShowProgress(steps_done_);
     // What is wrong with it is for saving to say.
     if (validate || log) KeepRunFolder().IgnoreError();
@@ -182,6 +185,7 @@ absl::Status TrainLoop::Validate() {
   const bool is_best = !best_ || validation_->accuracy > best_->accuracy ||
                        (validation_->accuracy == best_->accuracy && validation_->loss < best_->loss);
   if (is_best) best_ = Best{steps_done_, validation_->accuracy, validation_->loss};
+  stop_budget_.CountValidation(clock.Seconds());
   recorder_->CountValidation(clock.Seconds());
   recorder_->Log(steps_done_, step_->clock(), *communicator_, &*validation_);
   return is_best ? Save(/*is_best=*/true) : absl::OkStatus();

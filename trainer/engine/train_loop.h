@@ -20,6 +20,7 @@
 #include "trainer/engine/run_recorder.h"
 #include "trainer/engine/snapshot.h"
 #include "trainer/engine/step_tracer.h"
+#include "trainer/engine/stop_budget.h"
 #include "trainer/engine/stopwatch.h"
 #include "trainer/engine/train_step.h"
 #include "trainer/engine/training_data.h"
@@ -99,7 +100,9 @@ class TrainLoop {
   int64_t save_begun_ = -1;        // the step of the newest save, which may have to be written yet
   int64_t saved_step_ = -1;        // rank 0: of the newest checkpoint
   double save_stall_seconds_ = 0;  // of the newest save: what training waited
+  double save_copy_seconds_ = 0;   // of the newest save: to copy the state
   bool warned_of_slow_disk_ = false;
+  StopBudget stop_budget_;  // rank 0
   bool stop_agreed_ = false;
   std::optional<Best> best_;
   bool best_is_lost_ = false;                    // with the run folder: the next checkpoint takes its place

@@ -29,6 +29,7 @@ absl::Status TrainLoop::Save(bool is_best) {
     if (own_error_.ok()) {
       auto snapshot = snapshot_.Take(*step_);
       snapshot.state = StateToSave();
+      save_copy_seconds_ = clock.Seconds() - waited;
       is_best |= std::exchange(best_is_lost_, false);
       saver_.Start({steps_done_, std::move(snapshot), is_best});
     }
@@ -62,6 +63,8 @@ absl::Status TrainLoop::TakeSaved(bool wait) {
     if (!saved) return absl::OkStatus();
     if (saved->status.ok()) {
       saved_step_ = saved->save.step;
+      stop_budget_.CountSave(save_copy_seconds_ + saved->seconds);
+      if (const auto warning = stop_budget_.TakeWarning()) telemetry::Warn(*warning);
       recorder_->CountCheckpoint({save_stall_seconds_, saved->seconds, saved->end});
       telemetry::Detail(
           absl::StrFormat("checkpoint of step %d: training stood still for %.1f ms, written in %s",

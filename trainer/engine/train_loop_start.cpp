@@ -90,6 +90,7 @@ absl::Status TrainLoop::LockRunFolder() {
 
 absl::Status TrainLoop::PrepareRunFolder() {
   if (!rank_zero()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(stop_budget_, StopBudget::FromEnvironment());
   RETURN_IF_ERROR(LockRunFolder());
   RETURN_IF_ERROR(CheckMayResume(config_, store_));
   return telemetry::AddLogFile((fs::path(config_.run.dir) / "train.log").string());

@@ -21,8 +21,9 @@ class SlowDisk(ComparedTestCase):
         super().setUp()
         self.run_dir = self.scratch / "run"
 
-    def job(self, **overrides):
-        environment = [f"LD_PRELOAD={self.library}", f"SLOW_FSYNC_SECONDS={FSYNC_SECONDS}"]
+    def job(self, stop_seconds=1000, **overrides):
+        environment = [f"LD_PRELOAD={self.library}", f"SLOW_FSYNC_SECONDS={FSYNC_SECONDS}",
+                       f"TRAINER_STOP_SECONDS={stop_seconds}"]
         arguments = self.arguments(self.run_dir, **overrides)
         return Job(RANKS, [*environment, trainer(), *arguments, "--verbose"], program="/usr/bin/env")
 
@@ -36,7 +37,7 @@ class SlowDisk(ComparedTestCase):
         self.assertTrue(job.wait_until(lambda: self.is_saving(step), f"the save of step {step}"))
 
     def test_training_goes_on_meanwhile(self):
-        with self.job() as job:
+        with self.job(stop_seconds=7) as job:
             self.wait_for_save(job, 10)
             self.assertTrue(job.wait_until(lambda: last_step(self.run_dir) >= 15, "step 15"))
             self.assertTrue(self.is_saving(10), "it waited for the disk")
@@ -47,6 +48,8 @@ class SlowDisk(ComparedTestCase):
             result = job.finish()
         self.assertEqual(result.code, 0, result)
         self.assertEqual(result.out.count("for the checkpoint before to be written"), 1, result)
+        self.assertEqual(result.out.count("a stop may take 4."), 1, result)
+        self.assertIn("TRAINER_STOP_SECONDS gives it 7 s", result.out)
         stalls = re.findall(r"checkpoint of step (\d+): training stood still for ([\d.]+) ms", result.out)
         self.assertEqual([int(step) for step, _ in stalls], [10, 20, 30], result)
         self.assertLess(float(stalls[0][1]), 1e3 * FSYNC_SECONDS)
@@ -60,7 +63,9 @@ class SlowDisk(ComparedTestCase):
             self.wait_for_save(job, 10)
             self.assertTrue(job.wait_until(lambda: not self.is_saving(10) or last_step(self.run_dir) > 10, "its end"))
             self.assertEqual(self.saved(), [10])
-            self.assertEqual(job.finish().code, 0)
+            result = job.finish()
+        self.assertEqual(result.code, 0, result)
+        self.assertNotIn("a stop may take", result.out)
         self.assertGreaterEqual(metrics(self.run_dir)[-1]["checkpoint_stall_seconds"], FSYNC_SECONDS * FSYNCS)
 
     def test_killed_meanwhile_the_one_before_counts(self):
@@ -80,6 +85,14 @@ class SlowDisk(ComparedTestCase):
         self.assert_stopped_with_checkpoint(self.run_dir, result)
         self.assertEqual(os.readlink(self.run_dir / "checkpoints" / "last"), f"step-{self.saved()[-1]:08d}")
         self.assertIn(10, self.saved())
+
+    def test_stop_seconds_that_are_none(self):
+        for text in ("soon", "0", "-5"):
+            with self.job(stop_seconds=text) as job:
+                result = job.finish()
+            self.assertEqual(result.code, BAD_INPUT, result)
+            self.assertEqual(len(result.own_lines()), 1, result)
+            self.assertIn(f"TRAINER_STOP_SECONDS={text}: ", result.own_lines()[0])
 
     def test_another_error_meanwhile_does_not_cost_it(self):
         with self.job(checkpoint__every=1, optimizer__lr=1e30, schedule__warmup_steps=0) as job:

@@ -1,6 +1,6 @@
 """Training speed beside PyTorch's: the notebook's way, DDP as an expert writes it, and ours, interleaved in one run.
 
-    .venv/bin/python benchmarks/performance.py                       # all, some 20 minutes on two cores
+    .venv/bin/python benchmarks/performance.py                       # all, some 25 minutes on two cores
     .venv/bin/python benchmarks/performance.py --quick               # all parts once, figures mean nothing
     .venv/bin/python benchmarks/performance.py --only hard --ranks 2 --precision bf16 --rounds 9
     .venv/bin/python benchmarks/performance.py --table               # only writes the table again
@@ -42,7 +42,7 @@ def parse_arguments():
     parser.add_argument("--allocator", choices=("best", "jemalloc", "tcmalloc", "none"), default="best",
                         help="DDP's; best: the one of them with which it is fastest on medium-224")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=3, help="that a run measures, after its warm-up")
+    parser.add_argument("--seconds", type=float, default=2, help="that a run measures, after its warm-up")
     parser.add_argument("--utterances", type=int, default=2400, help="of the synthetic data; HW4's 56666 take 17 GB")
     parser.add_argument("--quick", action="store_true", help="one short round, little data, nothing written to docs")
     parser.add_argument("--json", action="store_true", help="print the results")

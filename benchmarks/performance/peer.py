@@ -30,10 +30,17 @@ def schedule_factor(schedule, step):
 
 
 def peak_resident_bytes():
-    for line in pathlib.Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError("no VmHWM in /proc/self/status")
+    """Without the pages of the mapped data set, which are the page cache's and would be given back."""
+    status = pathlib.Path("/proc/self/status").read_text()
+    peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
+    mapped, inside = 0, False
+    for line in pathlib.Path("/proc/self/smaps").read_text().splitlines():
+        words = line.split()
+        if not words[0].endswith(":"):  # the head of a mapping: addresses ... file
+            inside = words[-1].endswith("frames.npy")
+        elif inside and words[0] == "Rss:":
+            mapped += int(words[1])
+    return 1024 * (peak - mapped)
 
 
 class Run:

@@ -24,12 +24,13 @@ class BackgroundSaver {
     int64_t step = 0;
     Snapshot snapshot;
     bool is_best = false;
+    std::shared_future<void> complete;  // where there is one: no tensor is read before
   };
 
   struct Outcome {
     Save save;
     absl::Status status;  // CheckpointStore::Save's
-    double seconds = 0;   // that it took
+    double seconds = 0;   // from Start on
     std::chrono::system_clock::time_point end;
   };
 

@@ -1,6 +1,7 @@
 #include "trainer/engine/snapshot.h"
 
 #include <algorithm>
+#include <cstring>
 #include <sstream>
 #include <unordered_map>
 
@@ -77,17 +78,18 @@ Targets OptimizerTargets(TrainStep& step) {
 
 checkpoint::Snapshot SnapshotBuffer::Take(TrainStep& step) {
   torch::NoGradGuard no_grad;
+  Wait();
   const torch::Device device = step.parameters().values().device();
-  if (copies_.empty()) {
-    const auto host_of = [&](const torch::Tensor& live) {
+  if (flat_.empty()) {
+    const auto host_of = [&](std::vector<Copy>& copies, const torch::Tensor& live) {
       const auto options = torch::TensorOptions().dtype(live.scalar_type()).pinned_memory(!device.is_cpu());
-      return copies_.emplace_back(live, torch::empty(live.sizes(), options)).second;
+      return copies.emplace_back(live, torch::empty(live.sizes(), options)).host;
     };
     const auto& parameters = step.parameters();
-    const auto values = host_of(parameters.values());
-    const auto exp_avg = host_of(step.optimizer().exp_avg());
-    const auto exp_avg_sq = host_of(step.optimizer().exp_avg_sq());
-    const auto average = step.average().defined() ? host_of(step.average()) : torch::Tensor();
+    const auto values = host_of(flat_, parameters.values());
+    const auto exp_avg = host_of(flat_, step.optimizer().exp_avg());
+    const auto exp_avg_sq = host_of(flat_, step.optimizer().exp_avg_sq());
+    const auto average = step.average().defined() ? host_of(flat_, step.average()) : torch::Tensor();
     std::unordered_map<std::string, torch::Tensor> saved;
     for (const auto& slot : parameters.slots()) {
       saved[slot.name] = parameters.View(average.defined() ? average : values, slot);
@@ -102,11 +104,21 @@ checkpoint::Snapshot SnapshotBuffer::Take(TrainStep& step) {
       snapshot_.model.emplace_back(item.key(), saved.at(item.key()));
     }
     for (const auto& item : step.model().named_buffers()) {
-      snapshot_.model.emplace_back(item.key(), host_of(item.value()));
+      snapshot_.model.emplace_back(item.key(), host_of(buffers_, item.value()));
     }
   }
-  for (auto& [live, host] : copies_) host.copy_(live, /*non_blocking=*/true);
-  if (!device.is_cpu()) c10::impl::VirtualGuardImpl(device.type()).getStream(device).synchronize();
+  for (auto& [live, host] : buffers_) host.copy_(live, /*non_blocking=*/true);
+  if (device.is_cpu()) {
+    // Not copy_: LibTorch would start a team of threads for this one.
+    complete_ = std::async(std::launch::async, [this] {
+                  for (auto& [live, host] : flat_) {
+                    std::memcpy(host.mutable_data_ptr(), live.const_data_ptr(), live.nbytes());
+                  }
+                }).share();
+  } else {
+    for (auto& [live, host] : flat_) host.copy_(live, /*non_blocking=*/true);
+    c10::impl::VirtualGuardImpl(device.type()).getStream(device).synchronize();
+  }
   return snapshot_;
 }
 

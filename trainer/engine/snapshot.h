@@ -3,6 +3,7 @@
 
 #include <torch/torch.h>
 
+#include <future>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,21 +14,40 @@
 
 namespace trainer::engine {
 
-// Copies of a training step's state in host memory, which is pinned where they come from a device. The memory
-// is asked for once, at the first snapshot. One thread.
+// A copy of a training step's state in host memory, which is pinned where it comes from a device. The memory
+// is asked for once, at the first snapshot. One thread calls.
+//
+// Note [Copying beside the next step]
+// On the CPU a thread copies parameters, moments and average while the next step runs forward and backward,
+// for these only read them: whoever changes them must call Wait() before. What forward changes, the buffers,
+// is copied at once; it is little. On a device all is copied at once.
 class SnapshotBuffer {
  public:
   // The model's parameters and buffers by their state_dict names, and the optimizer's moments as
   // "exp_avg.<name>" and "exp_avg_sq.<name>". With an average of the weights, that is what the model's are,
   // and the weights that training goes on with are the optimizer's "value.<name>". `state` is left empty.
   //
-  // The tensors are views of this object's memory: the next Take overwrites them. Returns once all is copied;
-  // always of the same `step`.
+  // The tensors are views of this object's memory: the next Take overwrites them. They hold the state once
+  // complete() is there. Always of the same `step`.
   checkpoint::Snapshot Take(TrainStep& step);
 
+  // When the last snapshot is copied; not valid where Take has copied it.
+  const std::shared_future<void>& complete() const { return complete_; }
+
+  // Returns once the last snapshot is copied.
+  void Wait() const {
+    if (complete_.valid()) complete_.get();
+  }
+
  private:
+  struct Copy {
+    torch::Tensor live, host;
+  };
+
   checkpoint::Snapshot snapshot_;
-  std::vector<std::pair<torch::Tensor, torch::Tensor>> copies_;  // what is copied, and where to
+  std::vector<Copy> flat_;             // (P) each
+  std::vector<Copy> buffers_;          // the model's
+  std::shared_future<void> complete_;  // last: its end is waited for first
 };
 
 // Writes the parameters and buffers in `tensors` into `model`. Names and shapes must be the very same:

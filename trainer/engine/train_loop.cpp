@@ -129,6 +129,7 @@ absl::Status TrainLoop::RunStep(data::TrainLoader& loader) {
   }
   const double rate = schedule_.LearningRate(steps_done_);
   ++steps_done_;
+  FinishCopying();
   step_->Finish(rate, /*measure_norms=*/MustLog() || MustValidate());
   return absl::OkStatus();
 }
@@ -173,6 +174,7 @@ absl::Status TrainLoop::Validate() {
         "network of the hosts"));
   }
   const auto loader = data_->MakeValidationLoader(device_.is_cuda());
+  FinishCopying();
   step_->SwapAverage();
   const auto figures = Evaluate(world_, step_->model(), device_, *loader);
   if (auto* board = recorder_->tensorboard(); board != nullptr && figures.ok()) {

@@ -59,6 +59,8 @@ class TrainLoop {
   absl::Status Validate();
   // Begins to save; on rank 0 that waits for the save before, if it is still being written.
   absl::Status Save(bool is_best);
+  // Waits until the state to save is copied: before anything changes it. Not collective.
+  void FinishCopying();
   // Waits for what is being saved, and agrees on what became of it.
   absl::Status FinishSaving();
   // Takes note of a save that is over, if there is one; `wait`: if there is one at all. Not collective.
@@ -100,7 +102,6 @@ class TrainLoop {
   int64_t save_begun_ = -1;        // the step of the newest save, which may have to be written yet
   int64_t saved_step_ = -1;        // rank 0: of the newest checkpoint
   double save_stall_seconds_ = 0;  // of the newest save: what training waited
-  double save_copy_seconds_ = 0;   // of the newest save: to copy the state
   bool warned_of_slow_disk_ = false;
   StopBudget stop_budget_;  // rank 0
   bool stop_agreed_ = false;

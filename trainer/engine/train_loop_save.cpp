@@ -1,12 +1,12 @@
 // How a training run saves.
 //
 // Note [Saving beside training]
-// Rank 0 copies its state to host memory, which is all that the step waits for, and a thread writes the copy
-// while training goes on. The other ranks do not wait: they meet rank 0 again in the next step's all-reduce.
-// What becomes of the save only rank 0 learns. Where it has failed, rank 0 votes so with its next step, and
-// all ranks end alike (see Note [Agreement]). Whoever ends the run waits for the save first: with all ranks
-// where there was no error, to agree on it (FinishSaving), and on rank 0 alone otherwise
-// (FinishSavingAnyhow).
+// Rank 0 copies its state in host memory, beside the next step's forward and backward (see Note [Copying
+// beside the next step]), and a thread writes the copy while training goes on. The other ranks do not wait:
+// they meet rank 0 again in the next step's all-reduce. What becomes of the save only rank 0 learns. Where it
+// has failed, rank 0 votes so with its next step, and all ranks end alike (see Note [Agreement]). Whoever
+// ends the run waits for the save first: with all ranks where there was no error, to agree on it
+// (FinishSaving), and on rank 0 alone otherwise (FinishSavingAnyhow).
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -29,15 +29,21 @@ absl::Status TrainLoop::Save(bool is_best) {
     if (own_error_.ok()) {
       auto snapshot = snapshot_.Take(*step_);
       snapshot.state = StateToSave();
-      save_copy_seconds_ = clock.Seconds() - waited;
       is_best |= std::exchange(best_is_lost_, false);
-      saver_.Start({steps_done_, std::move(snapshot), is_best});
+      saver_.Start({steps_done_, std::move(snapshot), is_best, snapshot_.complete()});
     }
     save_stall_seconds_ = clock.Seconds();
     WarnOfSlowDisk(waited);
   }
   recorder_->CountCheckpointStall(clock.Seconds());
   return config_.checkpoint.async ? absl::OkStatus() : FinishSaving();
+}
+
+void TrainLoop::FinishCopying() {
+  const Stopwatch clock;
+  snapshot_.Wait();
+  save_stall_seconds_ += clock.Seconds();
+  recorder_->CountCheckpointStall(clock.Seconds());
 }
 
 absl::Status TrainLoop::FinishSaving() {
@@ -63,7 +69,7 @@ absl::Status TrainLoop::TakeSaved(bool wait) {
     if (!saved) return absl::OkStatus();
     if (saved->status.ok()) {
       saved_step_ = saved->save.step;
-      stop_budget_.CountSave(save_copy_seconds_ + saved->seconds);
+      stop_budget_.CountSave(saved->seconds);
       if (const auto warning = stop_budget_.TakeWarning()) telemetry::Warn(*warning);
       recorder_->CountCheckpoint({save_stall_seconds_, saved->seconds, saved->end});
       telemetry::Detail(

@@ -10,7 +10,7 @@ namespace data {
 
 // e^x to a relative 3e-7. x is brought into [-87, 50] first: the result is a normal number, and sums of
 // millions of results are finite.
-inline float FastExp(float x) {
+[[gnu::always_inline]] inline float FastExp(float x) {
   x = x < -87.0f ? -87.0f : x;
   x = x > 50.0f ? 50.0f : x;
   // Adding 1.5 * 2^23 leaves the nearest integer in the low bits of the sum.
@@ -29,7 +29,7 @@ inline float FastExp(float x) {
 }
 
 // Natural logarithm to 3e-7 (relative, or absolute near x = 1). x is positive, normal and finite.
-inline float FastLog(float x) {
+[[gnu::always_inline]] inline float FastLog(float x) {
   // x = m * 2^e with m in [sqrt(1/2), sqrt(2)).
   const int32_t bits = std::bit_cast<int32_t>(x);
   const int32_t e = (bits - 0x3F3504F3) >> 23;

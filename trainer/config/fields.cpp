@@ -219,6 +219,14 @@ std::vector<Field> MakeFields() {
           "Where to compute. auto: on the GPUs if there are any."),
       Row("train.threads", &C::train, &C::Train::threads, From(0, 4096),
           "CPU threads a rank; 0: the machine's cores shared out among its ranks."),
+      Row("train.precision", &C::train, &C::Train::precision, OneOf({"fp32", "bf16", "auto"}),
+          "Of training's matrix products; parameters, sums and validation stay fp32. bf16: faster where the "
+          "processor "
+          "has it; auto: bf16 there, fp32 elsewhere."),
+      Row("train.kernels", &C::train, &C::Train::kernels, OneOf({"fused", "plain"}),
+          "On CPUs. fused: several operations in one pass; plain: LibTorch's own one after the other, which "
+          "the "
+          "fused ones are tested against."),
       Row("train.bucket_mib", &C::train, &C::Train::bucket_mib, Above(0),
           "MiB of gradients that are all-reduced at a time, while backward goes on."),
       Row("train.first_bucket_mib", &C::train, &C::Train::first_bucket_mib, Above(0),

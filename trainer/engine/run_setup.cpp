@@ -2,11 +2,23 @@
 
 #include "absl/strings/str_cat.h"
 #include "data/status_macros.h"
+#include "launcher/control.h"
 #include "trainer/engine/snapshot.h"
 #include "trainer/engine/trained_model.h"
+#include "trainer/kernels/context.h"
 #include "trainer/model/factory.h"
 
 namespace trainer::engine {
+namespace {
+
+// Collective where `precision` is auto.
+bool TakeBFloat16(const std::string& precision, torch::Device device, const launcher::World& world) {
+  if (precision != "auto") return precision == "bf16";
+  const double gains = !device.is_cpu() || kernels::HasFastBFloat16() ? 1 : 0;
+  return launcher::AllReduceSum({gains})[0] == world.size;
+}
+
+}  // namespace
 
 std::shared_ptr<model::Classifier> MakeRunModel(const config::Config& config, const TrainingData& data) {
   const auto& manifest = data.dataset().manifest();
@@ -17,7 +29,8 @@ std::shared_ptr<model::Classifier> MakeRunModel(const config::Config& config, co
   return model;
 }
 
-TrainStepOptions StepOptionsOf(const config::Config& config) {
+TrainStepOptions StepOptionsOf(const config::Config& config, const launcher::World& world,
+                               torch::Device device) {
   TrainStepOptions options;
   options.seed = static_cast<uint64_t>(config.run.seed);
   options.global_batch = config.train.global_batch;
@@ -26,6 +39,10 @@ TrainStepOptions StepOptionsOf(const config::Config& config) {
                    config.optimizer.weight_decay, config.optimizer.clip_norm};
   options.loss = config.loss;
   options.ema_decay = config.train.ema_decay;
+  options.kernels.fused = config.train.kernels == "fused";
+  if (TakeBFloat16(config.train.precision, device, world)) {
+    options.kernels.precision = kernels::Precision::kBFloat16;
+  }
   return options;
 }
 

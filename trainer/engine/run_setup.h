@@ -22,7 +22,9 @@ namespace trainer::engine {
 // The model with the initial weights of run.seed, on the CPU: the same on all ranks.
 std::shared_ptr<model::Classifier> MakeRunModel(const config::Config& config, const TrainingData& data);
 
-TrainStepOptions StepOptionsOf(const config::Config& config);
+// Collective: by itself a run takes bfloat16 only where all ranks gain by it.
+TrainStepOptions StepOptionsOf(const config::Config& config, const launcher::World& world,
+                               torch::Device device);
 
 // What a rank that has no data computes on, where the others could not go on without it; the step is thrown
 // away.

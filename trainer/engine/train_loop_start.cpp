@@ -22,7 +22,8 @@
 namespace trainer::engine {
 namespace {
 namespace fs = std::filesystem;
-}
+
+}  // namespace
 
 absl::Status TrainLoop::SetUp() {
   ASSIGN_OR_RETURN(
@@ -39,7 +40,8 @@ absl::Status TrainLoop::SetUp() {
   model->to(device_);
 
   communicator_ = launcher::MakeCommunicator(world_, device_);
-  step_ = std::make_unique<TrainStep>(std::move(model), *communicator_, world_, StepOptionsOf(config_));
+  const auto options = StepOptionsOf(config_, world_, device_);
+  step_ = std::make_unique<TrainStep>(std::move(model), *communicator_, world_, options);
 
   RecordedRun run;
   run.world = world_;
@@ -52,7 +54,8 @@ absl::Status TrainLoop::SetUp() {
   recorder_.emplace(config_, std::move(run));
 
   telemetry::Info(absl::StrCat(kVersionLine, ": ", world_.size, " ranks on ", device_.str(), " (",
-                               communicator_->name(), "), ", at::get_num_threads(), " threads each"));
+                               communicator_->name(), "), ", at::get_num_threads(), " threads each, ",
+                               options.kernels.precision == kernels::Precision::kBFloat16 ? "bf16" : "fp32"));
   if (!staged.summary.empty()) telemetry::Info(staged.summary);
   telemetry::Info(absl::StrCat("data ", config_.data.path, ": ", manifest.speakers.size(), " speakers, ",
                                data_->train_utterances(), " training utterances (",

@@ -1,5 +1,7 @@
 #include "trainer/engine/train_step.h"
 
+#include <ATen/autocast_mode.h>
+
 #include <algorithm>
 #include <chrono>
 #include <thread>
@@ -10,6 +12,26 @@
 namespace trainer::engine {
 namespace {
 constexpr auto kDropout = data::FreePurpose(0);
+
+// On a GPU LibTorch itself takes bfloat16 for what gains by it.
+class AutocastScope {
+ public:
+  explicit AutocastScope(bool on) : on_(on) {
+    if (!on_) return;
+    at::autocast::set_autocast_dtype(at::kCUDA, at::kBFloat16);
+    at::autocast::set_autocast_enabled(at::kCUDA, true);
+  }
+  ~AutocastScope() {
+    if (!on_) return;
+    at::autocast::set_autocast_enabled(at::kCUDA, false);
+    at::autocast::clear_cache();
+  }
+  AutocastScope(const AutocastScope&) = delete;
+  AutocastScope& operator=(const AutocastScope&) = delete;
+
+ private:
+  bool on_;
+};
 
 // An event that comes when the device's current stream has done all that is queued on it now.
 torch::Event RecordEvent(torch::Device device) {
@@ -89,9 +111,10 @@ void TrainStep::Begin(int64_t step) {
   number_ = step;
   auto buffer = parameters_.gradients_and_tail();
   buffer.zero_();
-  data::RandomStream seeds(options_.seed, kDropout, static_cast<uint64_t>(world_.rank),
-                           static_cast<uint64_t>(step));
-  torch::manual_seed(seeds.Next64());
+  utterances_ = 0;
+  // Of the global batch, and of this rank's share for what is drawn from LibTorch's generators (on a GPU).
+  dropout_key_ = data::RandomStream(options_.seed, kDropout, 0, static_cast<uint64_t>(step)).Next64();
+  torch::manual_seed(dropout_key_ + static_cast<uint64_t>(world_.rank));
 }
 
 void TrainStep::AddMicroBatch(const data::Batch& batch, bool last) {
@@ -102,7 +125,16 @@ void TrainStep::AddMicroBatch(const data::Batch& batch, bool last) {
   const auto lengths = batch.padded ? to_device(batch.lengths) : torch::Tensor();
   if (!device_.is_cpu()) copied_ = RecordEvent(device_);
   clock_.Enter(telemetry::Phase::kForward);
-  const auto logits = model_->Forward(mels, lengths);
+  const int64_t first = world_.rank * (options_.global_batch / world_.size) + utterances_;
+  utterances_ += batch.mels.size(0);
+  torch::Tensor logits;
+  {
+    const kernels::SettingsScope settings(options_.kernels);
+    const kernels::DropoutScope dropout(dropout_key_, first);
+    const AutocastScope autocast(!device_.is_cpu() &&
+                                 options_.kernels.precision == kernels::Precision::kBFloat16);
+    logits = model_->Forward(mels, lengths).to(torch::kFloat32);
+  }
   const auto loss =
       loss_.Sum(logits, speakers, loss_.MarginAt(number_)) / static_cast<double>(options_.global_batch);
   {

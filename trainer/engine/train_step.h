@@ -13,6 +13,7 @@
 #include "trainer/engine/gradient_reducer.h"
 #include "trainer/engine/phase_clock.h"
 #include "trainer/engine/step_tail.h"
+#include "trainer/kernels/context.h"
 #include "trainer/model/classifier.h"
 #include "trainer/model/loss.h"
 #include "trainer/optim/adamw.h"
@@ -27,6 +28,7 @@ struct TrainStepOptions {
   optim::AdamWOptions adamw;
   config::Config::Loss loss;
   double ema_decay = 0;  // of the average of the weights; 0: none is kept
+  kernels::Settings kernels{};
 };
 
 // Owns the flat parameters, the optimizer and the reducer of a model that is on its final device. One thread.
@@ -44,7 +46,7 @@ class TrainStep {
   TrainStep(std::shared_ptr<model::Classifier> model, launcher::Communicator& communicator,
             const launcher::World& world, const TrainStepOptions& options);
 
-  // Starts the update number `step` (from 0): zeroes the gradients and seeds dropout by (seed, step, rank).
+  // Starts the update number `step` (from 0): zeroes the gradients and keys dropout by (seed, step).
   void Begin(int64_t step);
 
   // Forward and backward of one micro-batch. `last`: the batch is complete with it, its gradients may be
@@ -112,6 +114,8 @@ class TrainStep {
   std::optional<torch::Event> copied_;  // CUDA: the last batch is on the device
   std::deque<Pending> pending_;
   int64_t number_ = 0;  // of the current step
+  uint64_t dropout_key_ = 0;
+  int64_t utterances_ = 0;  // of this rank, in the current step so far
   bool needs_every_rank_;
   torch::Tensor average_;
 };

@@ -1,7 +1,12 @@
 #include "trainer/model/conformer.h"
 
-#include "trainer/model/dropout.h"
-#include "trainer/model/linear.h"
+#include "trainer/kernels/activation.h"
+#include "trainer/kernels/add_norm.h"
+#include "trainer/kernels/attention.h"
+#include "trainer/kernels/dropout.h"
+#include "trainer/kernels/fused.h"
+#include "trainer/kernels/glu_depthwise.h"
+#include "trainer/kernels/linear.h"
 #include "trainer/model/relative_attention.h"
 
 namespace trainer::model {
@@ -19,7 +24,7 @@ torch::nn::LayerNorm MakeLayerNorm(int64_t width) {
 
 // A convolution over one frame is a linear layer.
 torch::Tensor Pointwise(const torch::nn::Conv1d& convolution, const torch::Tensor& x) {
-  return Linear(x, convolution->weight.squeeze(2), convolution->bias);
+  return kernels::Linear(x, convolution->weight.squeeze(2), convolution->bias);
 }
 
 }  // namespace
@@ -74,70 +79,77 @@ void ConformerBlock::MakeConvolution() {
   contract_ = net->register_module("7", torch::nn::Conv1d(torch::nn::Conv1dOptions(inner, options_.dim, 1)));
 }
 
-torch::Tensor ConformerBlock::Drop(const torch::Tensor& x, double probability) const {
-  return is_training() ? Dropout(x, probability) : x;
+torch::Tensor ConformerBlock::Feed(FeedForward& part, const torch::Tensor& normed) {
+  const auto hidden = kernels::ActivateAndDrop(kernels::Linear(normed, part.wide), kernels::Activation::kSilu,
+                                               is_training() ? options_.ff_dropout : 0.0);
+  return kernels::Linear(hidden, part.narrow);
 }
 
-torch::Tensor ConformerBlock::DropBranch(const torch::Tensor& x) const {
-  if (!is_training() || branch_dropout_ == 0) return x;
-  const auto keep = torch::empty({x.size(0), 1, 1}, x.options()).bernoulli_(1 - branch_dropout_);
-  return x * (keep / (1 - branch_dropout_));
+torch::Tensor ConformerBlock::Attend(const torch::Tensor& normed, const torch::Tensor& mask) {
+  const int64_t batch = normed.size(0), frames = normed.size(1);
+  const auto weight = at::cat({to_q_->weight, to_kv_->weight});
+  const auto packed = kernels::Linear(normed, weight, {});
+  if (kernels::UseFused(packed)) {
+    return kernels::Linear(kernels::FusedAttention(packed, options_.heads, rel_pos_emb_->weight, mask, 0),
+                           to_out_);
+  }
+  const auto qkv =
+      packed.view({batch, frames, 3, options_.heads, options_.dim_head}).permute({2, 0, 3, 1, 4}).unbind(0);
+  const auto attended = RelativeAttention(qkv[0], qkv[1], qkv[2], rel_pos_emb_->weight, mask);
+  return kernels::Linear(attended.transpose(1, 2).reshape({batch, frames, -1}), to_out_);
 }
 
-torch::Tensor ConformerBlock::Feed(FeedForward& part, const torch::Tensor& x) {
-  const auto hidden = Drop(at::silu(Linear(part.norm(x), part.wide)), options_.ff_dropout);
-  return 0.5 * Drop(Linear(hidden, part.narrow), options_.ff_dropout);
-}
-
-torch::Tensor ConformerBlock::Attend(const torch::Tensor& x, const torch::Tensor& mask) {
-  const int64_t batch = x.size(0), frames = x.size(1);
-  const auto split = [&](const torch::Tensor& t) {  // (B, T, h dh) to (B, h, T, dh)
-    return t.view({batch, frames, -1, options_.dim_head}).transpose(1, 2);
-  };
-  const auto y = attn_norm_(x);
-  const auto kv = Linear(y, to_kv_).view({batch, frames, 2, -1}).unbind(2);
-  const auto attended =
-      RelativeAttention(split(Linear(y, to_q_)), split(kv[0]), split(kv[1]), rel_pos_emb_->weight, mask);
-  const auto merged = attended.transpose(1, 2).reshape({batch, frames, options_.heads * options_.dim_head});
-  return Drop(Linear(merged, to_out_), options_.attn_dropout);
-}
-
-torch::Tensor ConformerBlock::Convolve(const torch::Tensor& x, const torch::Tensor& mask) {
+torch::Tensor ConformerBlock::Convolve(const torch::Tensor& normed, const torch::Tensor& mask) {
   const int64_t kernel = options_.conv_kernel_size;
   const auto frame_mask = mask.defined() ? mask.unsqueeze(2) : torch::Tensor();
-  auto y = at::glu(Pointwise(expand_, conv_norm_(x)), -1);
-  // Frames after the end must be what a shorter batch would have there: zeros.
-  if (mask.defined()) y = y.masked_fill(frame_mask.logical_not(), 0);
+  const auto gated = Pointwise(expand_, normed);
   // An even kernel reaches one frame farther to the left.
   const int64_t left = options_.causal ? kernel - 1 : kernel / 2;
-  const int64_t right = options_.causal ? 0 : kernel / 2 - (kernel + 1) % 2;
-  int64_t padding = left;
-  if (left != right) {
-    y = at::constant_pad_nd(y, {0, 0, left, right});
-    padding = 0;
-  }
-  // As a picture of height 1 with the channels last, which is how y lies in memory: on CPUs several times
-  // faster than conv1d.
-  const auto image = y.transpose(1, 2).unsqueeze(2);  // (B, C, 1, T)
   // The gradient of a bias before batch norm is 0. Computed, it would be rounding, which AdamW scales up to
   // full steps.
-  const auto bias = is_training() && depthwise_norm_->removes_bias()
-                        ? depthwise_->bias.detach() + 0 * depthwise_->bias
-                        : depthwise_->bias;
-  const auto weight = depthwise_->weight.unsqueeze(2);  // (C, 1, 1, kernel)
-  y = at::conv2d(image, weight, bias, at::IntArrayRef{1}, at::IntArrayRef{0, padding}, at::IntArrayRef{1},
-                 /*groups=*/y.size(2));
-  y = y.squeeze(2).transpose(1, 2);
-  y = at::silu(depthwise_norm_->Forward(y, frame_mask));
-  return Drop(Pointwise(contract_, y), options_.conv_dropout);
+  const bool bias_gradient = !is_training() || !depthwise_norm_->removes_bias();
+  torch::Tensor y;
+  if (kernels::UseFused(gated)) {
+    y = kernels::GluDepthwise(gated, mask, depthwise_->weight, depthwise_->bias, bias_gradient, left);
+  } else {
+    y = at::glu(gated, -1);
+    // Frames after the end must be what a shorter batch would have there: zeros.
+    if (mask.defined()) y = y.masked_fill(frame_mask.logical_not(), 0);
+    const int64_t right = options_.causal ? 0 : kernel / 2 - (kernel + 1) % 2;
+    int64_t padding = left;
+    if (left != right) {
+      y = at::constant_pad_nd(y, {0, 0, left, right});
+      padding = 0;
+    }
+    // As a picture of height 1 with the channels last, which is how y lies in memory: on CPUs several times
+    // faster than conv1d.
+    const auto image = y.transpose(1, 2).unsqueeze(2);  // (B, C, 1, T)
+    const auto bias = bias_gradient ? depthwise_->bias : depthwise_->bias.detach() + 0 * depthwise_->bias;
+    const auto weight = depthwise_->weight.unsqueeze(2);  // (C, 1, 1, kernel)
+    y = at::conv2d(image, weight, bias, at::IntArrayRef{1}, at::IntArrayRef{0, padding}, at::IntArrayRef{1},
+                   /*groups=*/y.size(2));
+    y = y.squeeze(2).transpose(1, 2);
+  }
+  return Pointwise(contract_, depthwise_norm_->ForwardSilu(y, frame_mask));
 }
 
 torch::Tensor ConformerBlock::Forward(const torch::Tensor& x, const torch::Tensor& mask) {
-  auto y = x + DropBranch(Feed(ff1_, x));
-  y = y + DropBranch(Attend(y, mask));
-  y = y + DropBranch(Convolve(y, mask));
-  y = y + DropBranch(Feed(ff2_, y));
-  return post_norm_(y);
+  torch::Tensor sum = x;
+  // The sum with a branch, and its norm, which the next branch begins with.
+  const auto add_norm = [&](const torch::Tensor& branch, double scale, double dropout,
+                            torch::nn::LayerNorm& norm, bool full_precision = false) {
+    const auto kept =
+        branch.defined() && is_training() ? kernels::DropUtterances(branch, branch_dropout_) : branch;
+    const auto added = kernels::AddNorm(sum, kept, scale, is_training() ? dropout : 0.0, norm->weight,
+                                        norm->bias, full_precision);
+    sum = added.sum;
+    return added.normed;
+  };
+  auto normed = add_norm({}, 1, 0, ff1_.norm);
+  normed = add_norm(Feed(ff1_, normed), 0.5, options_.ff_dropout, attn_norm_);
+  normed = add_norm(Attend(normed, mask), 1, options_.attn_dropout, conv_norm_);
+  normed = add_norm(Convolve(normed, mask), 1, options_.conv_dropout, ff2_.norm);
+  return add_norm(Feed(ff2_, normed), 0.5, options_.ff_dropout, post_norm_, /*full_precision=*/true);
 }
 
 Conformer::Conformer(const ConformerOptions& options) {

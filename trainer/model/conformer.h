@@ -54,11 +54,10 @@ class ConformerBlock : public torch::nn::Module {
   void MakeAttention();
   void MakeConvolution();
 
-  torch::Tensor Feed(FeedForward& part, const torch::Tensor& x);
-  torch::Tensor Attend(const torch::Tensor& x, const torch::Tensor& mask);
-  torch::Tensor Convolve(const torch::Tensor& x, const torch::Tensor& mask);
-  torch::Tensor Drop(const torch::Tensor& x, double probability) const;
-  torch::Tensor DropBranch(const torch::Tensor& x) const;
+  // The branches, from their layer norms' outputs on and without the dropout at their ends.
+  torch::Tensor Feed(FeedForward& part, const torch::Tensor& normed);
+  torch::Tensor Attend(const torch::Tensor& normed, const torch::Tensor& mask);
+  torch::Tensor Convolve(const torch::Tensor& normed, const torch::Tensor& mask);
 
   ConformerBlockOptions options_;
   double branch_dropout_;

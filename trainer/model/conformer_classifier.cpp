@@ -1,6 +1,6 @@
 #include "trainer/model/conformer_classifier.h"
 
-#include "trainer/model/linear.h"
+#include "trainer/kernels/linear.h"
 #include "trainer/model/masking.h"
 
 namespace trainer::model {
@@ -38,7 +38,7 @@ ConformerClassifier::ConformerClassifier(const ConformerClassifierOptions& optio
 Frames ConformerClassifier::Encode(const torch::Tensor& mels, const torch::Tensor& given_lengths) {
   auto lengths = options_.ignore_lengths ? torch::Tensor() : given_lengths;
   torch::Tensor x = mels;
-  if (prenet_) x = Linear(x, prenet_);
+  if (prenet_) x = kernels::Linear(x, prenet_).to(torch::kFloat32);
   for (auto& convolution : subsampling_) {
     // Frames after the end must be what the convolution pads with.
     x = at::silu(convolution(WithoutPadding(x, lengths).transpose(1, 2))).transpose(1, 2);

@@ -1,6 +1,6 @@
 #include "trainer/model/head.h"
 
-#include "trainer/model/dropout.h"
+#include "trainer/kernels/dropout.h"
 
 namespace trainer::model {
 
@@ -39,7 +39,7 @@ torch::Tensor Head::Embed(const torch::Tensor& frames, const torch::Tensor& leng
   auto x = pooling_->Forward(frames, lengths);
   if (embedding_) x = embedding_norm_->Forward(embedding_(x), torch::Tensor());
   if (hidden_) x = at::relu(hidden_(x));
-  return model_.is_training() ? Dropout(x, options_.embedding_dropout) : x;
+  return model_.is_training() ? kernels::Dropout(x, options_.embedding_dropout) : x;
 }
 
 torch::Tensor Head::Logits(const torch::Tensor& embedding) {

@@ -1,5 +1,7 @@
 #include "trainer/model/norm.h"
 
+#include "trainer/kernels/fused.h"
+
 namespace trainer::model {
 namespace {
 
@@ -72,12 +74,28 @@ torch::Tensor BatchNorm::Train(const torch::Tensor& x, const torch::Tensor& mask
   const auto count = first.slice(0, -1).detach();
   const auto centred = rows - first.slice(0, 0, -1) / count;
   const auto variance = over_ranks(sum_of(centred.square())) / count;
+  Track(first.slice(0, 0, -1) / count, variance, count);
+  return (centred * (variance + kEpsilon).rsqrt() * weight_ + bias_).view(x.sizes());
+}
+
+// Moves the running statistics towards those of a batch; `variance` is biased.
+void BatchNorm::Track(const torch::Tensor& mean, const torch::Tensor& variance, const torch::Tensor& count) {
+  torch::NoGradGuard no_grad;
+  running_mean_.lerp_(mean, kMomentum);
+  running_var_.lerp_(variance * (count / (count - 1).clamp_min(1)), kMomentum);
+}
+
+torch::Tensor BatchNorm::ForwardSilu(const torch::Tensor& x, const torch::Tensor& mask) {
+  if (!is_training() || !kernels::UseFused(x))
+    return at::silu(Forward(x.to(torch::kFloat32), mask)).to(x.scalar_type());
   {
     torch::NoGradGuard no_grad;
-    running_mean_.lerp_(first.slice(0, 0, -1) / count, kMomentum);
-    running_var_.lerp_(variance * (count / (count - 1).clamp_min(1)), kMomentum);
+    num_batches_tracked_.add_(1);
   }
-  return (centred * (variance + kEpsilon).rsqrt() * weight_ + bias_).view(x.sizes());
+  const auto [y, moments] =
+      kernels::BatchNormSilu(x, mask.defined() ? mask.reshape({-1}) : mask, weight_, bias_, all_reduce_);
+  Track(moments.mean, moments.variance, moments.count);
+  return y;
 }
 
 Norm::Norm(const std::string& kind, int64_t features, const std::string& name, torch::nn::Module& parent) {
@@ -93,6 +111,10 @@ Norm::Norm(const std::string& kind, int64_t features, const std::string& name, t
 torch::Tensor Norm::Forward(const torch::Tensor& x, const torch::Tensor& mask) {
   if (batch_) return batch_->Forward(x, mask);
   return layer_ ? layer_(x) : x;
+}
+
+torch::Tensor Norm::ForwardSilu(const torch::Tensor& x, const torch::Tensor& mask) {
+  return batch_ ? batch_->ForwardSilu(x, mask) : at::silu(Forward(x, mask));
 }
 
 }  // namespace trainer::model

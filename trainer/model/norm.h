@@ -4,15 +4,14 @@
 
 #include <torch/torch.h>
 
-#include <functional>
 #include <memory>
 #include <string>
 
+#include "trainer/kernels/batch_norm_silu.h"
+
 namespace trainer::model {
 
-// Sums a contiguous float32 tensor over all ranks, in place, and returns when its values may be used (CUDA:
-// by work queued after it).
-using AllReduce = std::function<void(const torch::Tensor&)>;
+using kernels::AllReduce;
 
 // torch.nn.BatchNorm1d (eps 1e-5, momentum 0.1; same names of parameters and buffers) over all but the last
 // dimension. (Ioffe and Szegedy 2015.)
@@ -25,11 +24,15 @@ class BatchNorm : public torch::nn::Module {
   // single row that counts has variance 0. Returns (..., C); padding rows hold anything finite.
   torch::Tensor Forward(const torch::Tensor& x, const torch::Tensor& mask);
 
+  // silu of it; x may be bfloat16, too.
+  torch::Tensor ForwardSilu(const torch::Tensor& x, const torch::Tensor& mask);
+
   void Synchronise(std::shared_ptr<const AllReduce> all_reduce);
   bool synchronised() const { return synchronised_; }
 
  private:
   torch::Tensor Train(const torch::Tensor& x, const torch::Tensor& mask);
+  void Track(const torch::Tensor& mean, const torch::Tensor& variance, const torch::Tensor& count);
 
   bool synchronised_;
   std::shared_ptr<const AllReduce> all_reduce_;
@@ -42,8 +45,9 @@ class Norm {
   // Registers its module, if it has one, as `name` in `parent`.
   Norm(const std::string& kind, int64_t features, const std::string& name, torch::nn::Module& parent);
 
-  // As BatchNorm::Forward.
+  // As BatchNorm's.
   torch::Tensor Forward(const torch::Tensor& x, const torch::Tensor& mask);
+  torch::Tensor ForwardSilu(const torch::Tensor& x, const torch::Tensor& mask);
 
   // Whether, in training, what is added to every row alike is taken off again.
   bool removes_bias() const { return batch_ != nullptr; }

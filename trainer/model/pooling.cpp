@@ -2,7 +2,7 @@
 
 #include <limits>
 
-#include "trainer/model/linear.h"
+#include "trainer/kernels/linear.h"
 #include "trainer/model/masking.h"
 
 namespace trainer::model {
@@ -26,7 +26,7 @@ Pooling::Pooling(const std::string& type, int64_t width)
 torch::Tensor Pooling::Forward(const torch::Tensor& frames, const torch::Tensor& lengths) {
   torch::Tensor weights;  // (B, T, 1)
   if (attentive_) {
-    auto scores = score_(at::tanh(Linear(frames, projection_)));
+    auto scores = score_(at::tanh(kernels::Linear(frames, projection_).to(torch::kFloat32)));
     if (lengths.defined()) {
       const auto padding = FrameMask(lengths, frames.size(1)).logical_not().unsqueeze(2);
       scores = scores.masked_fill(padding, -std::numeric_limits<float>::infinity());

@@ -5,7 +5,7 @@
 #include <limits>
 #include <optional>
 
-#include "trainer/model/linear.h"
+#include "trainer/kernels/linear.h"
 
 namespace trainer::model {
 namespace {
@@ -34,7 +34,7 @@ torch::Tensor DistanceRows(const torch::Tensor& positions, int64_t first_query, 
 torch::Tensor Weights(const torch::Tensor& query, const torch::Tensor& key, const torch::Tensor& e,
                       const torch::Tensor& key_mask) {
   const int64_t count = query.size(0), n = query.size(1), width = query.size(2), n_keys = key.size(1);
-  const auto table = Linear(query.reshape({-1, width}), e, {}).view({count, n, e.size(0)});
+  const auto table = kernels::Linear(query.reshape({-1, width}), e, {}).view({count, n, e.size(0)});
   auto scores = at::baddbmm(Skewed(table, n_keys), query, key.transpose(1, 2));
   if (key_mask.defined()) {
     const int64_t batch = key_mask.size(0);
@@ -54,7 +54,8 @@ class Attention : public torch::autograd::Function<Attention> {
     const int64_t frames = query.size(1);
     const auto rows = DistanceRows(positions, 0, frames, frames);
     const auto e = positions.index_select(0, rows);
-    const auto weights = Weights(query, key, e, key_mask.value_or(torch::Tensor()));
+    // In the inputs' type, whatever the softmax was computed in.
+    const auto weights = Weights(query, key, e, key_mask.value_or(torch::Tensor())).to(query.scalar_type());
     context->save_for_backward({query, key, value, weights, e, rows});
     context->saved_data["positions"] = positions.size(0);
     return at::bmm(weights, value);
@@ -74,10 +75,10 @@ class Attention : public torch::autograd::Function<Attention> {
     auto d_table = torch::zeros({query.size(0), query.size(1), e.size(0)}, query.options());
     Skewed(d_table, key.size(1)).copy_(d_scores);
     const auto flat = d_table.view({-1, e.size(0)});
-    d_query.add_(Linear(flat, e.t(), {}).view_as(d_query));
+    d_query.add_(kernels::Linear(flat, e.t(), {}).view_as(d_query));
     auto d_positions =
         torch::zeros({context->saved_data["positions"].toInt(), query.size(2)}, query.options());
-    d_positions.index_add_(0, rows, Linear(flat.t(), query.reshape({-1, query.size(2)}).t(), {}));
+    d_positions.index_add_(0, rows, kernels::Linear(flat.t(), query.reshape({-1, query.size(2)}).t(), {}));
     return {d_query, d_key, d_value, d_positions, torch::Tensor()};
   }
 };

@@ -1,6 +1,6 @@
 #include "trainer/model/transformer.h"
 
-#include "trainer/model/linear.h"
+#include "trainer/kernels/linear.h"
 #include "trainer/model/masking.h"
 
 namespace trainer::model {
@@ -43,8 +43,8 @@ Transformer::Transformer(const TransformerOptions& options)
 
 Frames Transformer::Encode(const torch::Tensor& mels, const torch::Tensor& lengths) {
   torch::Tensor key_mask;
-  if (lengths.defined()) key_mask = FrameMask(lengths, mels.size(1)).unsqueeze(1).unsqueeze(1);
-  auto x = Linear(mels, prenet_);
+  if (lengths.defined()) key_mask = FrameMask(lengths, mels.size(1));
+  auto x = kernels::Linear(mels, prenet_).to(torch::kFloat32);
   for (const auto& layer : layers_) x = layer->Forward(x, key_mask);
   return {x, lengths};
 }

@@ -4,8 +4,12 @@
 #include <limits>
 #include <optional>
 
-#include "trainer/model/dropout.h"
-#include "trainer/model/linear.h"
+#include "trainer/kernels/activation.h"
+#include "trainer/kernels/add_norm.h"
+#include "trainer/kernels/attention.h"
+#include "trainer/kernels/dropout.h"
+#include "trainer/kernels/fused.h"
+#include "trainer/kernels/linear.h"
 
 namespace trainer::model {
 
@@ -22,22 +26,27 @@ SelfAttention::SelfAttention(int64_t d_model, int64_t heads, double dropout)
 
 torch::Tensor SelfAttention::Forward(const torch::Tensor& x, const torch::Tensor& key_mask) {
   const int64_t batch = x.size(0), frames = x.size(1), width = x.size(2);
-  const auto qkv = Linear(x, in_proj_weight_, in_proj_bias_)
-                       .view({batch, frames, 3, heads_, width / heads_})
+  const auto packed = kernels::Linear(x, in_proj_weight_, in_proj_bias_);
+  const double dropout = is_training() ? dropout_ : 0.0;
+  if (kernels::UseFused(packed)) {
+    return kernels::Linear(kernels::FusedAttention(packed, heads_, {}, key_mask, dropout), out_proj_);
+  }
+  const auto qkv = packed.view({batch, frames, 3, heads_, width / heads_})
                        .permute({2, 0, 3, 1, 4})
-                       .unbind(0);  // 3 x (B, heads, T, D / heads)
-  const auto mask = key_mask.defined() ? std::optional<torch::Tensor>(key_mask) : std::nullopt;
+                       .unbind(0);  // (B, heads, T, dh)
+  const auto mask =
+      key_mask.defined() ? std::optional<torch::Tensor>(key_mask.unsqueeze(1).unsqueeze(1)) : std::nullopt;
   torch::Tensor attended;
-  if (is_training() && dropout_ > 0 && x.is_cpu()) {
-    // There the fused kernel has no dropout, and the way around it has the slow one.
+  if (dropout > 0 && x.is_cpu()) {
+    // LibTorch's fused kernel for CPUs has no dropout.
     auto scores =
         at::matmul(qkv[0] * (1 / std::sqrt(static_cast<double>(width / heads_))), qkv[1].transpose(2, 3));
     if (mask) scores = scores.masked_fill(mask->logical_not(), -std::numeric_limits<float>::infinity());
-    attended = at::matmul(Dropout(at::softmax(scores, -1), dropout_), qkv[2]);
+    attended = at::matmul(kernels::Dropout(at::softmax(scores, -1), dropout), qkv[2]);
   } else {
-    attended = at::scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], mask, is_training() ? dropout_ : 0.0);
+    attended = at::scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], mask, dropout);
   }
-  return Linear(attended.transpose(1, 2).reshape({batch, frames, width}), out_proj_);
+  return kernels::Linear(attended.transpose(1, 2).reshape({batch, frames, width}), out_proj_);
 }
 
 TransformerEncoderLayer::TransformerEncoderLayer(const TransformerEncoderLayerOptions& options)
@@ -56,11 +65,17 @@ TransformerEncoderLayer::TransformerEncoderLayer(const TransformerEncoderLayerOp
 }
 
 torch::Tensor TransformerEncoderLayer::Forward(const torch::Tensor& x, const torch::Tensor& key_mask) {
-  const auto drop = [this](const torch::Tensor& t) { return is_training() ? Dropout(t, dropout_) : t; };
-  const auto attended = norm1_(x + drop(self_attn_->Forward(x, key_mask)));
-  const auto hidden = Linear(attended, linear1_);
-  const auto activated = gelu_ ? at::gelu(hidden) : at::relu(hidden);
-  return norm2_(attended + drop(Linear(drop(activated), linear2_)));
+  const double dropout = is_training() ? dropout_ : 0.0;
+  const auto add_norm = [&](const torch::Tensor& residual, const torch::Tensor& branch,
+                            torch::nn::LayerNorm& norm) {
+    return kernels::AddNorm(residual, branch, 1, dropout, norm->weight, norm->bias, /*full_precision=*/true)
+        .normed;
+  };
+  const auto attended = add_norm(x, self_attn_->Forward(x, key_mask), norm1_);
+  const auto hidden =
+      kernels::ActivateAndDrop(kernels::Linear(attended, linear1_),
+                               gelu_ ? kernels::Activation::kGelu : kernels::Activation::kRelu, dropout);
+  return add_norm(attended, kernels::Linear(hidden, linear2_), norm2_);
 }
 
 }  // namespace trainer::model

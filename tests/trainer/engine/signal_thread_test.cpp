@@ -9,7 +9,7 @@
 #include <thread>
 
 #include "launcher/stop_signals.h"
-#include "trainer/model/linear.h"
+#include "trainer/kernels/linear.h"
 
 namespace {
 
@@ -45,9 +45,9 @@ TEST_F(SignalThreadTest, AStormOfSignalsLeavesTheResultsAsTheyAre) {
     }
   });
   const auto x = torch::randn({16, 512}), weight = torch::randn({32, 512});
-  const auto expected = trainer::model::Linear(x, weight, torch::Tensor());
+  const auto expected = trainer::kernels::Linear(x, weight, torch::Tensor());
   for (int i = 0; i < 100'000; ++i) {
-    if (!torch::equal(trainer::model::Linear(x, weight, torch::Tensor()), expected)) {
+    if (!torch::equal(trainer::kernels::Linear(x, weight, torch::Tensor()), expected)) {
       ADD_FAILURE() << "product " << i << " differs";
       break;
     }

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "trainer/config/config.h"
+#include "trainer/kernels/context.h"
 #include "trainer/model/factory.h"
 
 namespace trainer::model {
@@ -95,6 +96,8 @@ TEST_P(FlopsTest, AreThoseOfTheOperationsThatRun) {
   const double expected = kBatch * ForwardFlops(config_, kMels, kSpeakers, kFrames);
   torch::Tensor logits;
   {
+    // Fused kernels multiply without telling LibTorch.
+    const kernels::SettingsScope plain({.fused = false});
     const Counter forward;
     logits = model->Forward(torch::randn({kBatch, kFrames, kMels}), torch::Tensor());
     EXPECT_DOUBLE_EQ(forward.total(), expected) << forward.List();

@@ -2,14 +2,17 @@
 #include <torch/torch.h>
 
 #include "tests/trainer/max_difference.h"
-#include "trainer/model/dropout.h"
-#include "trainer/model/linear.h"
+#include "trainer/kernels/dropout.h"
+#include "trainer/kernels/linear.h"
 #include "trainer/model/masking.h"
 #include "trainer/model/norm.h"
 #include "trainer/model/pooling.h"
 
 namespace trainer::model {
 namespace {
+
+using kernels::Dropout;
+using kernels::Linear;
 
 TEST(Linear, IsPyTorchsWithItsGradients) {
   torch::manual_seed(1);

@@ -1,4 +1,4 @@
-"""The same global batches on 1, 2 and 4 ranks give the same training; the same command gives the same bits."""
+"""The same global batches on 1, 2 and 4 ranks give the same training, dropout included; the same command gives the same bits."""
 
 import numpy as np
 from safetensors.numpy import load_file
@@ -47,12 +47,12 @@ class NRanks(RunTestCase):
             self.assertLessEqual(difference, PARAMETER_TOLERANCE, f"{what}: {name}")
 
     def check_all_worlds(self, worlds, **overrides):
-        reference = self.train_on("reference", 1, model__dropout=0, **overrides)
+        reference = self.train_on("reference", 1, **overrides)
         losses = [line["loss"] for line in metrics(reference)]
         self.assertLess(np.mean(losses[-5:]), np.mean(losses[:5]), "nothing was learnt, so equality would mean little")
         for ranks, accumulate in worlds:
             name = f"{ranks} ranks, accumulate {accumulate}"
-            run_dir = self.train_on(name, ranks, model__dropout=0, train__accumulate=accumulate, **overrides)
+            run_dir = self.train_on(name, ranks, train__accumulate=accumulate, **overrides)
             self.assert_same_training(reference, run_dir, name)
 
     def test_1_2_and_4_ranks_train_alike(self):
@@ -62,7 +62,8 @@ class NRanks(RunTestCase):
         # Without an embedding layer's norm every parameter has a gradient of its own.
         self.check_all_worlds([(2, 1), (4, 1)], model__type="conformer", model__dim=12, model__depth=2,
                               model__dim_head=6, model__heads=2, model__conv_kernel_size=5, model__conv_norm="sync_batch",
-                              model__attn_dropout=0, model__ff_dropout=0, model__conv_dropout=0,
+                              model__attn_dropout=0.1, model__ff_dropout=0.1, model__conv_dropout=0.1,
+                              model__stochastic_depth=0.1,
                               data__min_crop_frames=20, augment__noise_probability=0.5, augment__time_masks=1)
 
     def test_padded_utterances_train_alike(self):

@@ -1,11 +1,13 @@
-#include "trainer/model/linear.h"
+#include "trainer/kernels/linear.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
 
 #include <optional>
 #include <string_view>
 
-namespace trainer::model {
+#include "trainer/kernels/context.h"
+
+namespace trainer::kernels {
 namespace {
 
 // a (M, K) b (N, K)^T + bias (N) by oneDNN; any strides.
@@ -21,8 +23,12 @@ torch::Tensor Multiply(const torch::Tensor& a, const torch::Tensor& b,
 
 class OneDnnLinear : public torch::autograd::Function<OneDnnLinear> {
  public:
-  static torch::Tensor forward(torch::autograd::AutogradContext* context, const torch::Tensor& x,
-                               const torch::Tensor& weight, const std::optional<torch::Tensor>& bias) {
+  static torch::Tensor forward(torch::autograd::AutogradContext* context, const torch::Tensor& x_in,
+                               const torch::Tensor& weight_in, const std::optional<torch::Tensor>& bias_in,
+                               bool bfloat16) {
+    const auto type = bfloat16 ? torch::kBFloat16 : torch::kFloat32;
+    const auto x = x_in.to(type), weight = weight_in.to(type);
+    const auto bias = bias_in ? std::optional<torch::Tensor>(bias_in->to(type)) : std::nullopt;
     context->save_for_backward({x, weight});
     context->saved_data["bias"] = bias.has_value();
     return Multiply(x, weight, bias);
@@ -35,9 +41,17 @@ class OneDnnLinear : public torch::autograd::Function<OneDnnLinear> {
     const auto& d_output = gradients[0];
     torch::Tensor d_x, d_weight, d_bias;
     if (context->needs_input_grad(0)) d_x = Multiply(d_output, weight.t(), std::nullopt);
-    if (context->needs_input_grad(1)) d_weight = Multiply(d_output.t(), x.t(), std::nullopt);
-    if (context->saved_data["bias"].toBool()) d_bias = d_output.sum(0);
-    return {d_x, d_weight, d_bias};
+    if (context->needs_input_grad(1)) d_weight = WeightGradient(d_output, x);
+    if (context->saved_data["bias"].toBool()) d_bias = d_output.sum({0}, false, torch::kFloat32);
+    return {d_x, d_weight, d_bias, {}};
+  }
+
+ private:
+  // d_output (M, O)^T x (M, I). oneDNN is quicker where the rows of the product are fewer than its columns.
+  static torch::Tensor WeightGradient(const torch::Tensor& d_output, const torch::Tensor& x) {
+    if (x.scalar_type() == torch::kBFloat16) return at::mm(d_output.t(), x);
+    if (d_output.size(1) <= x.size(1)) return Multiply(d_output.t(), x.t(), std::nullopt);
+    return Multiply(x.t(), d_output.t(), std::nullopt).t();
   }
 };
 
@@ -46,12 +60,13 @@ class OneDnnLinear : public torch::autograd::Function<OneDnnLinear> {
 torch::Tensor Linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) {
   if (!x.is_cpu() || !at::globalContext().hasMKLDNN()) return at::linear(x, weight, bias);
   const auto rows = x.reshape({-1, x.size(-1)});
+  const bool bfloat16 = CurrentSettings().precision == Precision::kBFloat16;
   const auto optional_bias = bias.defined() ? std::optional<torch::Tensor>(bias) : std::nullopt;
-  const auto y = torch::GradMode::is_enabled() ? OneDnnLinear::apply(rows, weight, optional_bias)
+  const auto y = torch::GradMode::is_enabled() ? OneDnnLinear::apply(rows, weight, optional_bias, bfloat16)
                                                : Multiply(rows, weight, optional_bias);
   auto sizes = x.sizes().vec();
   sizes.back() = weight.size(0);
   return y.view(sizes);
 }
 
-}  // namespace trainer::model
+}  // namespace trainer::kernels

@@ -3,15 +3,17 @@
 
 #include <torch/torch.h>
 
-namespace trainer::model {
+namespace trainer::kernels {
 
 // torch.nn.functional.linear: x (..., I) weight (O, I)^T + bias (O), which may be undefined. Returns (...,
-// O).
+// O), in float32 or, with Precision::kBFloat16 on a CPU, where x may be of either type, bfloat16.
 //
 // Note [Which library multiplies]
 // For float32 on a CPU LibTorch calls MKL, which on AMD's processors runs at half the speed of oneDNN,
 // another library in LibTorch; on Intel's the two are level. So on CPUs forward and both products of backward
-// go to oneDNN.
+// go to oneDNN. It is not measured at start which is faster: the two round differently, and a run that was
+// interrupted must not go on with the other one's bits. In bfloat16 oneDNN sums in float32 and rounds the
+// result; weights are converted at each call, which costs as much as reading them.
 torch::Tensor Linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias);
 
 // The same with a layer's weight and bias.
@@ -19,4 +21,4 @@ inline torch::Tensor Linear(const torch::Tensor& x, const torch::nn::Linear& lay
   return Linear(x, layer->weight, layer->bias);
 }
 
-}  // namespace trainer::model
+}  // namespace trainer::kernels

@@ -124,8 +124,8 @@ struct Config {
     int64_t accumulate = 1;
     int64_t log_every = 100;
     int64_t validate_every = 2000;
-    std::string device = "auto";  // auto | cpu | cuda
-    int64_t threads = 0;          // 0 = this machine's cores over its ranks
+    std::string device = "auto";     // auto | cpu | cuda
+    int64_t threads = 0;             // 0 = this machine's cores over its ranks
     std::string precision = "fp32";  // fp32 | bf16 | auto
     std::string kernels = "fused";   // fused | plain
     double bucket_mib = 4;

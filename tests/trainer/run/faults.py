@@ -79,7 +79,8 @@ class RunFolder(FaultTestCase):
         result = self.disturbed(lambda: folder().chmod(0o555), job_kind=OfAReadOnlyFolder)
         folder().chmod(0o755)
         self.assert_one_line(result, FAILURE, "checkpoint of step ", "not saved", folder(), "Permission denied", "intact")
-        self.assertGreaterEqual(self.newest_checkpoint(), 49 // 7 * 7)
+        # That of step 49 may have been the one that was being written.
+        self.assertGreaterEqual(self.newest_checkpoint(), 42)
         self.finish(self.run_dir)
         self.assert_as_uninterrupted(self.run_dir)
 

@@ -1,5 +1,7 @@
 #include "data/prefetcher.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <exception>
 
@@ -39,6 +41,7 @@ Prefetcher::~Prefetcher() {
 }
 
 void Prefetcher::Run() {
+  pthread_setname_np(pthread_self(), "loader");
   const int64_t count = static_cast<int64_t>(buffers_.size());
   std::unique_lock lock(mutex_);
   while (true) {

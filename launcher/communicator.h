@@ -13,7 +13,7 @@
 // path and the result is then copied.
 //
 // Threads: an object is used by one thread at a time (on CUDA also autograd's threads: they start, the main
-// thread waits). Every rank must make the same calls in the same order.
+// thread waits), but for Health() and Abort(). Every rank must make the same calls in the same order.
 
 #include <torch/types.h>
 
@@ -47,7 +47,7 @@ class Communicator {
   virtual void Broadcast(torch::Tensor tensor, int root) = 0;
 
   // OK, or what has gone wrong behind the caller's back (NCCL's asynchronous errors, a failed sum). Cheap:
-  // for every step.
+  // for every step. Any thread; OK, too, where another thread is busy with the communicator just now.
   virtual absl::Status Health() = 0;
 
   // Seconds in which sums were under way since the last call, whether computing hid them or not; of a sum
@@ -67,11 +67,24 @@ class Communicator {
   // From now on, when no sum is under way, `observer` is told; an empty one ends that.
   void Observe(Observer observer) { observer_ = std::move(observer); }
 
+  // Told of each sum as it begins and when it is `done`, numbered from 0 since the last WaitAll(). CPU:
+  // called by the communication thread. CUDA: by the thread that starts the sum, when it has been queued;
+  // that it is done is not told.
+  using Watcher = std::function<void(int sum, bool done)>;
+
+  // From now on, when no sum is under way, `watcher` is told; an empty one ends that.
+  void Watch(Watcher watcher) { watcher_ = std::move(watcher); }
+
+  // Ends what is under way on the device, for a process that is about to end: whoever uses the communicator
+  // now or later may be blocked for ever. Any thread.
+  virtual void Abort() {}
+
   // "nccl" | "mpi" | "single"
   virtual const char* name() const = 0;
 
  protected:
   Observer observer_;
+  Watcher watcher_;
 };
 
 // Collective: NCCL for a CUDA device, MPI for the CPU. A world of one gets "single", which does nothing at

@@ -8,13 +8,17 @@
 #include "absl/strings/str_cat.h"
 #include "launcher/error.h"
 #include "launcher/mpi_wait.h"
+#include "launcher/waiting.h"
 
 namespace launcher {
 namespace {
 
 constexpr char kHint[] = "Has another rank died, or does it call other collectives than this one?";
 
-void Wait(MPI_Request request) { internal::WaitAll(&request, 1, kHint); }
+void Wait(MPI_Request request) {
+  const internal::WaitingForRanks waiting;
+  internal::WaitAll(&request, 1, kHint);
+}
 
 int CountOfRanks() {
   int size = 1;

@@ -10,6 +10,7 @@
 
 #include "launcher/error.h"
 #include "launcher/mpi_wait.h"
+#include "launcher/waiting.h"
 
 namespace launcher::internal {
 
@@ -50,7 +51,9 @@ void MpiCommunicator::Work() {
     if (leaving_) return;
     float* data = slices_.front().data_ptr<float>();
     const int64_t count = slices_.front().numel();
+    const int sum = sum_++;
     lock.unlock();
+    if (watcher_) watcher_(sum, /*done=*/false);
     std::exception_ptr failure;
     bool done = false;
     const auto start = std::chrono::steady_clock::now();
@@ -61,6 +64,7 @@ void MpiCommunicator::Work() {
     }
     const auto end = std::chrono::steady_clock::now();
     const std::chrono::duration<double> took = end - start;
+    if (watcher_ && done) watcher_(sum, /*done=*/true);
     if (observer_ && done) observer_(count * static_cast<int64_t>(sizeof(float)), start, end);
     lock.lock();
     reduce_seconds_ += took.count();
@@ -89,6 +93,7 @@ void MpiCommunicator::StartAllReduce(torch::Tensor slice) {
 void MpiCommunicator::WaitAll() {
   std::unique_lock lock(mutex_);
   finished_.wait(lock, [this] { return slices_.empty() || failure_ != nullptr; });
+  sum_ = 0;
   if (failure_ != nullptr) std::rethrow_exception(failure_);
 }
 
@@ -101,6 +106,7 @@ void MpiCommunicator::Broadcast(torch::Tensor tensor, int root) {
     if (failure_ != nullptr) std::rethrow_exception(failure_);
     LAUNCHER_REQUIRE(slices_.empty(), "Call WaitAll() before Broadcast()");
   }
+  const WaitingForRanks waiting;
   constexpr char kHint[] = "Has another rank died, or broadcast a tensor of another size?";
   auto* bytes = static_cast<char*>(tensor.data_ptr());
   const auto total = static_cast<int64_t>(tensor.nbytes());

@@ -48,6 +48,7 @@ class MpiCommunicator final : public Communicator {
   std::condition_variable started_;   // a slice was started, or it is time to leave
   std::condition_variable finished_;  // no slice is left, or the worker failed
   std::deque<torch::Tensor> slices_;  // guarded by mutex_; the front one is being summed
+  int sum_ = 0;                       // guarded by mutex_; the next one's number
   std::exception_ptr failure_;        // guarded by mutex_; once set the worker is gone
   double reduce_seconds_ = 0;         // guarded by mutex_
   std::atomic<bool> leaving_{false};  // set under mutex_, read by the worker's waits without it

@@ -3,8 +3,10 @@
 #include <c10/cuda/CUDAGuard.h>
 #include <mpi.h>
 
+#include <chrono>
 #include <cstdio>
 #include <exception>
+#include <mutex>
 #include <string>
 #include <utility>
 
@@ -73,6 +75,7 @@ NcclCommunicator::NcclCommunicator(const World& world, torch::Device device)
 
 NcclCommunicator::~NcclCommunicator() {
   const bool broken = std::uncaught_exceptions() > exceptions_at_start_ || !Health().ok();
+  const std::lock_guard lock(using_);
   if (broken) {
     if (const ncclResult_t code = ncclCommAbort(comm_); code != ncclSuccess) {
       Complain("ncclCommAbort", ncclGetErrorString(code));
@@ -119,8 +122,13 @@ void NcclCommunicator::StartAllReduce(torch::Tensor slice) {
     LAUNCHER_CUDA(cudaEventRecord(span->begin.get(), stream_.get()), kCudaHint);
   }
   float* data = slice.data_ptr<float>();
-  LAUNCHER_NCCL(ncclAllReduce(data, data, slice.numel(), ncclFloat32, ncclSum, comm_, stream_.get()),
-                kNcclHint);
+  {
+    const std::lock_guard lock(using_);
+    LAUNCHER_NCCL(ncclAllReduce(data, data, slice.numel(), ncclFloat32, ncclSum, comm_, stream_.get()),
+                  kNcclHint);
+  }
+  if (watcher_) watcher_(sum_, /*done=*/false);
+  ++sum_;
   if (span != nullptr) {
     LAUNCHER_CUDA(cudaEventRecord(span->end.get(), stream_.get()), kCudaHint);
     sums_.push_back(std::move(span));
@@ -130,6 +138,7 @@ void NcclCommunicator::StartAllReduce(torch::Tensor slice) {
 }
 
 void NcclCommunicator::WaitAll() {
+  sum_ = 0;
   // Joining a stream that was not forked would be an error inside a capture.
   if (held_.empty()) return;
   const c10::cuda::CUDAGuard guard(device_);
@@ -146,19 +155,30 @@ void NcclCommunicator::Broadcast(torch::Tensor tensor, int root) {
   const c10::cuda::CUDAGuard guard(device_);
   const cudaStream_t current = c10::cuda::getCurrentCUDAStream(device_.index()).stream();
   Fork(current);
-  LAUNCHER_NCCL(ncclBroadcast(tensor.data_ptr(), tensor.data_ptr(), tensor.nbytes(), ncclUint8, root, comm_,
-                              stream_.get()),
-                kNcclHint);
+  {
+    const std::lock_guard lock(using_);
+    LAUNCHER_NCCL(ncclBroadcast(tensor.data_ptr(), tensor.data_ptr(), tensor.nbytes(), ncclUint8, root, comm_,
+                                stream_.get()),
+                  kNcclHint);
+  }
   Join(current);
 }
 
 absl::Status NcclCommunicator::Health() {
+  const std::unique_lock lock(using_, std::try_to_lock);
+  if (!lock.owns_lock()) return absl::OkStatus();
   ncclResult_t state = ncclSuccess;
   const ncclResult_t code = ncclCommGetAsyncError(comm_, &state);
   if (code != ncclSuccess) state = code;
   if (state == ncclSuccess || state == ncclInProgress) return absl::OkStatus();
   return absl::UnavailableError(
       absl::StrCat("NCCL: ", ncclGetErrorString(state), " (", ncclGetLastError(comm_), "). ", kNcclHint));
+}
+
+void NcclCommunicator::Abort() {
+  if (!using_.try_lock_for(std::chrono::seconds(1))) return;
+  // Its outcome matters to nobody any more.
+  static_cast<void>(ncclCommAbort(comm_));
 }
 
 double NcclCommunicator::TakeReduceSeconds() {

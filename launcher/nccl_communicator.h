@@ -15,12 +15,22 @@
 // its start to WaitAll(): from then on whatever that stream does comes after the sum. Only a slice that was
 // allocated on another stream than the one that calls WaitAll() must be kept alive by its owner; flat
 // gradient buffers live as long as the model anyway.
+//
+// Note [Abort from another thread]
+// ncclCommAbort frees what any other call of NCCL on the same communicator uses. So each such call holds
+// `using_`, and Abort(), which a watchdog's thread calls while the main thread may be anywhere, takes it and
+// never gives it back: the main thread, should it get that far, waits there for the end of the process and
+// has nothing to say. Where the main thread is stuck inside NCCL itself, holding it, Abort() gives up after a
+// second: the end of the process frees the device as well. What waits for the device (events, streams) does
+// not hold it, which is where a stalled run is stuck.
 
 #include <c10/cuda/CUDAStream.h>
 #include <cuda_runtime_api.h>
 #include <nccl.h>
 
 #include <deque>
+#include <memory>
+#include <mutex>
 #include <vector>
 
 #include "launcher/communicator.h"
@@ -38,6 +48,7 @@ class NcclCommunicator final : public Communicator {
   void WaitAll() override;
   void Broadcast(torch::Tensor tensor, int root) override;
   absl::Status Health() override;
+  void Abort() override;
   double TakeReduceSeconds() override;
   int64_t TakeReducedBytes() override;
   const char* name() const override { return "nccl"; }
@@ -81,7 +92,9 @@ class NcclCommunicator final : public Communicator {
   int exceptions_at_start_;
   Stream stream_;
   Event handover_{cudaEventDisableTiming};
-  ncclComm_t comm_ = nullptr;
+  std::timed_mutex using_;                    // see Note [Abort from another thread]
+  ncclComm_t comm_ = nullptr;                 // used under using_
+  int sum_ = 0;                               // the next one's number
   std::vector<torch::Tensor> held_;           // slices between StartAllReduce() and WaitAll()
   std::deque<std::unique_ptr<Span>> sums_;    // not yet counted, oldest first
   std::vector<std::unique_ptr<Span>> spare_;  // to be used again

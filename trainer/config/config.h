@@ -141,6 +141,13 @@ struct Config {
     bool operator==(const Checkpoint&) const = default;
   } checkpoint;
 
+  struct Watchdog {
+    double timeout_seconds = 300;  // 0 = off
+    double first_step_seconds = 900;
+    double validation_seconds = 1800;
+    bool operator==(const Watchdog&) const = default;
+  } watchdog;
+
   struct Metrics {
     bool tensorboard = true;
     std::string progress = "auto";  // auto | always | never

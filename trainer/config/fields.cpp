@@ -240,6 +240,14 @@ std::vector<Field> MakeFields() {
           "Write checkpoints beside training, which waits only while they are copied in memory. false: until "
           "they are on the disk."),
 
+      Row("watchdog.timeout_seconds", &C::watchdog, &C::Watchdog::timeout_seconds, From(0, 1e6),
+          "Seconds without any progress after which a run is ended, with a line that names the late rank; 0: "
+          "never, as for a debugger."),
+      Row("watchdog.first_step_seconds", &C::watchdog, &C::Watchdog::first_step_seconds, From(0, 1e6),
+          "The same until the first step is done, if that is longer."),
+      Row("watchdog.validation_seconds", &C::watchdog, &C::Watchdog::validation_seconds, From(0, 1e6),
+          "The same in validation, while saving, and at the end of the run, if that is longer."),
+
       Row("metrics.tensorboard", &C::metrics, &C::Metrics::tensorboard, Any(),
           "Write event files for TensorBoard to run.dir/tensorboard."),
       Row("metrics.progress", &C::metrics, &C::Metrics::progress, OneOf({"auto", "always", "never"}),

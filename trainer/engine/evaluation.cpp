@@ -12,7 +12,8 @@ namespace {
 // This rank's part.
 absl::StatusOr<std::vector<UtteranceScore>> ScoreMine(const launcher::World& world, model::Classifier& model,
                                                       torch::Device device, data::EvaluationLoader& loader,
-                                                      int64_t max_frames) {
+                                                      int64_t max_frames,
+                                                      const std::function<void()>& progress = {}) {
   std::vector<UtteranceScore> scores;
   const auto score = [&](const data::Batch& batch, const torch::Tensor& embeddings) {
     const auto classes = batch.speakers.to(device).unsqueeze(1);
@@ -27,6 +28,7 @@ absl::StatusOr<std::vector<UtteranceScore>> ScoreMine(const launcher::World& wor
                         .larger = larger.const_data_ptr<int64_t>()[row],
                         .loss = losses.const_data_ptr<double>()[row]});
     }
+    if (progress) progress();
   };
   RETURN_IF_ERROR(EmbedEach(world, model, device, loader, max_frames, score));
   return scores;
@@ -36,8 +38,8 @@ absl::StatusOr<std::vector<UtteranceScore>> ScoreMine(const launcher::World& wor
 
 absl::StatusOr<EvaluationFigures> Evaluate(const launcher::World& world, model::Classifier& model,
                                            torch::Device device, data::EvaluationLoader& loader,
-                                           int64_t max_frames) {
-  ASSIGN_OR_RETURN(const auto scores, ScoreMine(world, model, device, loader, max_frames));
+                                           int64_t max_frames, const std::function<void()>& progress) {
+  ASSIGN_OR_RETURN(const auto scores, ScoreMine(world, model, device, loader, max_frames, progress));
   double loss = 0, correct = 0;
   for (const auto& score : scores) {
     loss += score.loss;

@@ -3,6 +3,7 @@
 
 #include <torch/torch.h>
 
+#include <functional>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -30,10 +31,12 @@ struct UtteranceScore {
 
 // Runs `model` in evaluation mode over what `loader` gives this rank and sums over the ranks; inputs longer
 // than `max_frames` in windows (embedding_pass.h). Collective: every rank must call it. Leaves the model in
-// evaluation mode. Errors: what the loader reports, on every rank alike.
+// evaluation mode. `progress`, if any, is called after each batch. Errors: what the loader reports, on every
+// rank alike.
 absl::StatusOr<EvaluationFigures> Evaluate(const launcher::World& world, model::Classifier& model,
                                            torch::Device device, data::EvaluationLoader& loader,
-                                           int64_t max_frames = kDefaultMaxFrames);
+                                           int64_t max_frames = kDefaultMaxFrames,
+                                           const std::function<void()>& progress = {});
 
 // The same, each utterance for itself: all ranks' on rank 0, ascending by utterance; nothing on the others.
 // Every utterance must have a class.

@@ -5,6 +5,7 @@
 namespace trainer::engine {
 
 std::optional<telemetry::Phase> PhaseClock::Enter(std::optional<telemetry::Phase> phase) {
+  if (watcher_) watcher_(phase);
   if (device_.is_cpu() || observer_) {
     const auto now = Clock::now();
     if (phase_ && device_.is_cpu()) {

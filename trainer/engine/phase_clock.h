@@ -36,6 +36,10 @@ class PhaseClock {
   using Clock = std::chrono::steady_clock;
   using Observer = std::function<void(telemetry::Phase, Clock::time_point start, Clock::time_point end)>;
 
+  // Told of each mark that the host sets, as Enter() gets it.
+  using Watcher = std::function<void(std::optional<telemetry::Phase>)>;
+  void Watch(Watcher watcher) { watcher_ = std::move(watcher); }
+
   // From now on, which must be in no phase, `observer` is told; an empty one ends that.
   void Observe(Observer observer) { observer_ = std::move(observer); }
 
@@ -52,6 +56,7 @@ class PhaseClock {
   std::deque<Mark> marks_;                 // CUDA: not yet counted, oldest first
   std::vector<torch::Event> spare_;        // CUDA: events to be used again
   Observer observer_;
+  Watcher watcher_;
 };
 
 }  // namespace trainer::engine

@@ -57,13 +57,17 @@ absl::Status CheckBeforehand(const config::Config& config, const launcher::World
   return CheckBatch(config, world, data::CountIndexes(train->second));
 }
 
-absl::StatusOr<data::StagedDataset> Stage(const config::Config& config, const launcher::StopSignals& stop) {
+absl::StatusOr<data::StagedDataset> Stage(const config::Config& config, const launcher::StopSignals& stop,
+                                          const std::function<void()>& alive) {
   StagingProgress progress(config);
   data::StagingOptions options;
   options.source = config.data.path;
   options.folder = config.data.stage_to;
   options.splits = SplitsOf(config);
-  options.stop_requested = [&] { return stop.requested(); };
+  options.stop_requested = [&] {
+    if (alive) alive();
+    return stop.requested();
+  };
   options.progress = [&](int64_t done, int64_t total) { progress.Show(done, total); };
   options.waiting = [](const std::string& lock) {
     telemetry::Info(absl::StrCat("waiting for another job that stages the same data (", lock, ")"));
@@ -76,7 +80,7 @@ absl::StatusOr<data::StagedDataset> Stage(const config::Config& config, const la
 }  // namespace
 
 absl::StatusOr<StagedData> StageData(const config::Config& config, const launcher::World& world,
-                                     const launcher::StopSignals& stop) {
+                                     const launcher::StopSignals& stop, const std::function<void()>& alive) {
   if (config.data.stage_to.empty()) return StagedData{config.data.path, ""};
   const Stopwatch clock;
   absl::Status status;
@@ -84,7 +88,7 @@ absl::StatusOr<StagedData> StageData(const config::Config& config, const launche
   if (world.local_rank == 0) {
     status = [&]() -> absl::Status {
       RETURN_IF_ERROR(CheckBeforehand(config, world));
-      ASSIGN_OR_RETURN(staged, Stage(config, stop));
+      ASSIGN_OR_RETURN(staged, Stage(config, stop, alive));
       return absl::OkStatus();
     }();
   }

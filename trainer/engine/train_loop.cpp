@@ -29,17 +29,22 @@ TrainLoop::TrainLoop(config::Config config, launcher::World world, const launche
       store_(config_.run.dir, config_.checkpoint.keep),
       saver_(store_) {}
 
-TrainLoop::~TrainLoop() = default;
+TrainLoop::~TrainLoop() {
+  if (watch_) watch_->Release();
+}
 
 absl::StatusOr<RunEnd> TrainLoop::Run() {
+  watch_.emplace(config_, world_);
   if (const auto status = SetUp(); absl::IsCancelled(status)) {
     telemetry::Info(absl::StrCat(status.message(), "; run the same command again to go on"));
     return RunEnd::kStopped;
   } else if (!status.ok()) {
     return status;
   }
+  watch_->Enter(StallWatch::Activity::kResume);
   RETURN_IF_ERROR(Resume());
   auto end = Loop();
+  watch_->Enter(StallWatch::Activity::kEnd);
   if (!end.ok()) FinishSavingAnyhow();
   if (end.ok()) {
     recorder_->Close(*end == RunEnd::kFinished ? telemetry::RunState::kFinished
@@ -106,11 +111,13 @@ bool TrainLoop::IsDue(int64_t every) const {
 
 absl::Status TrainLoop::RunStep(data::TrainLoader& loader) {
   const telemetry::ScopedSpan span(tracer_.recorder(), absl::StrCat("step ", steps_done_ + 1), "step");
+  watch_->BeginStep(steps_done_ + 1);
   step_->Begin(steps_done_);
   if (stop_.requested()) step_->VoteStop();
   own_error_.Update(TakeSaved(/*wait=*/false));
   if (!own_error_.ok()) step_->VoteFailed();
   for (int64_t micro = 0; micro < config_.train.accumulate; ++micro) {
+    watch_->BeginMicroBatch(micro);
     step_->WaitForCopies();
     step_->clock().Enter(telemetry::Phase::kDataWait);
     const auto batch = loader.Next();
@@ -135,6 +142,7 @@ absl::Status TrainLoop::RunStep(data::TrainLoader& loader) {
 }
 
 absl::Status TrainLoop::TakeFigures(bool flush) {
+  const StallWatch::During waiting(*watch_, StallWatch::Activity::kDeviceWait);
   while (const auto figures = step_->TakeFigures(flush)) {
     ++figures_taken_;
     recorder_->CountStep(*figures);
@@ -155,6 +163,7 @@ absl::Status TrainLoop::TakeFigures(bool flush) {
     }
     // Other traces of progress may be many steps apart: the program `launcher` looks for this one.
     if (figures_taken_ == steps_at_start_ + 1) {
+      watch_->FirstStepDone();
       telemetry::Info(absl::StrCat("first step (", figures_taken_, ") done after ",
                                    telemetry::FormatDuration(run_clock_.Seconds())));
     }
@@ -164,6 +173,7 @@ absl::Status TrainLoop::TakeFigures(bool flush) {
 
 absl::Status TrainLoop::Validate() {
   const telemetry::ScopedSpan span(tracer_.recorder(), "validation", "phase");
+  const StallWatch::During validating(*watch_, StallWatch::Activity::kValidation);
   const Stopwatch clock;
   const uint64_t hash = step_->parameters().Hash();
   if (!launcher::AllEqual(hash)) {
@@ -176,7 +186,8 @@ absl::Status TrainLoop::Validate() {
   const auto loader = data_->MakeValidationLoader(device_.is_cuda());
   FinishCopying();
   step_->SwapAverage();
-  const auto figures = Evaluate(world_, step_->model(), device_, *loader);
+  const auto figures =
+      Evaluate(world_, step_->model(), device_, *loader, kDefaultMaxFrames, [this] { watch_->Progress(); });
   if (auto* board = recorder_->tensorboard(); board != nullptr && figures.ok()) {
     board->ShowPredictions(step_->model(), device_, *data_, steps_done_);
   }

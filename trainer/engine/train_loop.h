@@ -19,6 +19,7 @@
 #include "trainer/engine/evaluation.h"
 #include "trainer/engine/run_recorder.h"
 #include "trainer/engine/snapshot.h"
+#include "trainer/engine/stall_watch.h"
 #include "trainer/engine/step_tracer.h"
 #include "trainer/engine/stop_budget.h"
 #include "trainer/engine/stopwatch.h"
@@ -81,7 +82,8 @@ class TrainLoop {
   launcher::World world_;
   const launcher::StopSignals& stop_;
   torch::Device device_ = torch::kCPU;
-  StepTracer tracer_;  // before all that it observes
+  std::optional<StallWatch> watch_;  // while Run() lasts; before all that it follows
+  StepTracer tracer_;                // likewise
   std::optional<TrainingData> data_;
   std::unique_ptr<launcher::Communicator> communicator_;
   std::unique_ptr<TrainStep> step_;

@@ -20,6 +20,7 @@ namespace trainer::engine {
 
 absl::Status TrainLoop::Save(bool is_best) {
   const telemetry::ScopedSpan span(tracer_.recorder(), "checkpoint", "phase");
+  const StallWatch::During saving(*watch_, StallWatch::Activity::kCheckpoint);
   const Stopwatch clock;
   save_begun_ = steps_done_;
   if (rank_zero()) {
@@ -47,6 +48,7 @@ void TrainLoop::FinishCopying() {
 }
 
 absl::Status TrainLoop::FinishSaving() {
+  const StallWatch::During saving(*watch_, StallWatch::Activity::kCheckpoint);
   const Stopwatch clock;
   if (rank_zero()) {
     saver_.Wait();
@@ -59,6 +61,7 @@ absl::Status TrainLoop::FinishSaving() {
 }
 
 void TrainLoop::FinishSavingAnyhow() {
+  const StallWatch::During saving(*watch_, StallWatch::Activity::kCheckpoint);
   if (const auto saved = TakeSaved(/*wait=*/true); !saved.ok()) telemetry::Warn(std::string(saved.message()));
 }
 

@@ -29,7 +29,8 @@ absl::Status TrainLoop::SetUp() {
   ASSIGN_OR_RETURN(
       device_, launcher::BindDevice(world_, {config_.train.device, static_cast<int>(config_.train.threads)}));
 
-  ASSIGN_OR_RETURN(const StagedData staged, StageData(config_, world_, stop_));
+  ASSIGN_OR_RETURN(const StagedData staged,
+                   StageData(config_, world_, stop_, [this] { watch_->Progress(); }));
   auto data = TrainingData::Open(config_, world_, staged.folder);
   RETURN_IF_ERROR(launcher::AgreeOn(world_, data.status()));
   data_.emplace(*std::move(data));
@@ -42,6 +43,7 @@ absl::Status TrainLoop::SetUp() {
   communicator_ = launcher::MakeCommunicator(world_, device_);
   const auto options = StepOptionsOf(config_, world_, device_);
   step_ = std::make_unique<TrainStep>(std::move(model), *communicator_, world_, options);
+  watch_->Follow(step_->clock(), *communicator_);
 
   RecordedRun run;
   run.world = world_;

@@ -386,6 +386,7 @@ class Watchdog::Watch {
 
 Watchdog::Watchdog(const World& world, WatchdogOptions options) {
   LAUNCHER_REQUIRE(!options.phases.empty(), "Give the watchdog's phases");
+  Enter(0, 0);  // so that the first report has an event
   watch_ = std::make_unique<Watch>(*this, world, std::move(options));
 }
 

@@ -57,9 +57,9 @@ struct WatchdogOptions {
   std::string advice;
 };
 
-// Made and destroyed by the main thread, on every rank, while an MpiSession lives. Throws Error where MPI
-// fails at once. Destroyed in good order (no exception is unwinding) it waits for all other ranks' watchdogs
-// to be destroyed too, still watching.
+// Made and destroyed by the main thread, on every rank, while an MpiSession lives; begins in phase 0. Throws
+// Error where MPI fails at once. Destroyed in good order (no exception is unwinding) it waits for all other
+// ranks' watchdogs to be destroyed too, still watching.
 class Watchdog {
  public:
   Watchdog(const World& world, WatchdogOptions options);

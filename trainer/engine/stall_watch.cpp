@@ -86,15 +86,15 @@ launcher::WatchdogOptions OptionsOf(const config::Config& config) {
 }
 
 int PhaseOf(StallWatch::Activity activity) {
-  constexpr std::array<int, 6> kPhases = {kSettingUp, kResuming, kDeviceWait, kValidating, kSaving, kEnding};
+  constexpr std::array<int, 5> kPhases = {kResuming, kDeviceWait, kValidating, kSaving, kEnding};
   return kPhases.at(static_cast<size_t>(activity));
 }
 
 }  // namespace
 
 StallWatch::StallWatch(const config::Config& config, const launcher::World& world) {
+  static_assert(kSettingUp == 0, "where a watchdog begins");
   if (config.watchdog.timeout_seconds > 0) watchdog_.emplace(world, OptionsOf(config));
-  Enter(Activity::kSetUp);
 }
 
 void StallWatch::Enter(int phase) {

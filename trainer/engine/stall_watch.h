@@ -22,7 +22,6 @@ class StallWatch {
  public:
   // What a rank does outside of a step's phases.
   enum class Activity {
-    kSetUp,
     kResume,
     kDeviceWait,  // CUDA: until the device has done the step
     kValidation,
@@ -30,7 +29,7 @@ class StallWatch {
     kEnd,
   };
 
-  // Starts watching.
+  // Starts watching, in the set-up.
   StallWatch(const config::Config& config, const launcher::World& world);
 
   // From now on `clock` and `communicator` tell where the rank is, until Release(), which must come before

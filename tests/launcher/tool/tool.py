@@ -17,7 +17,7 @@ from run_trainer import (Job, RunTestCase, checkpoint_bytes, checkpoints, last_s
                          training)
 from terminal import redrawn, run_on_terminal
 
-FAILED, BAD_INPUT, STOPPED, KILLED = 1, 2, 75, 128 + 9
+FAILED, BAD_INPUT, STOPPED, STALLED, KILLED = 1, 2, 75, 76, 128 + 9
 RANKS = 2
 STEPS = 400  # of a few milliseconds each: room to hit a run in the middle
 SEED = int(os.environ.get("TRAINER_TEST_SEED", str(time.time_ns() % 1_000_000)))
@@ -101,11 +101,11 @@ class Killed(LauncherTestCase):
         self.assertEqual(repeated_figures(self.run_dir), repeated_figures(self.reference))
         self.assertEqual(checkpoint_bytes(self.run_dir), checkpoint_bytes(self.reference))
 
-    def assert_one_restart(self, result, what):
+    def assert_one_restart(self, result, what, code=KILLED):
         self.assertEqual(result.code, 0, result)
         messages = own_messages(result)
         self.assertEqual(len(messages), 2, result)
-        self.assertRegex(messages[0], rf"failed at step \d+ after \d+\.\d s: exit code 137{what}; "
+        self.assertRegex(messages[0], rf"failed at step \d+ after \d+\.\d s: exit code {code}{what}; "
                                       r"restart 1 of 3 in 0\.1 s from the checkpoint of step \d+$")
         self.assertEqual(messages[1], "launcher: the run ends with 0 after 1 restart")
         self.assert_as_undisturbed()
@@ -119,6 +119,15 @@ class Killed(LauncherTestCase):
             self.assertTrue(job.wait_until(lambda: b"TRAINER_RESTARTS=1" in job.environment_of(rank), "a restart"))
             result = job.finish()
         self.assert_one_restart(result, rf", rank {rank} on \S+, signal 9 \(Killed\)")
+
+    def test_a_rank_is_stopped_for_good(self):
+        rank = self.moments.randrange(RANKS)
+        with self.launch(arguments=[*self.arguments, "watchdog.timeout_seconds=3"]) as job:
+            self.wait_for_step(job, self.moments.randint(20, 120))
+            os.kill(next(process for process, its_rank in job.processes().items() if its_rank == rank), signal.SIGSTOP)
+            result = job.finish()
+        self.assert_one_restart(result, rf", .*rank {rank} on \S+ has made no progress for \d+ s: step \d+, .*", STALLED)
+        self.assertEqual(len(list(self.run_dir.glob("stall-*.jsonl"))), 1)
 
     def test_mpirun(self):
         with self.launch() as job:

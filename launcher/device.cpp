@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <limits>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -60,7 +61,8 @@ void ClaimGpu(const World&, GpuClaim& claim) { claim.why_none = "this program wa
 
 }  // namespace
 
-absl::StatusOr<c10::Device> BindDevice(const World& world, const DeviceOptions& options) {
+absl::StatusOr<c10::Device> BindDevice(const World& world, const DeviceOptions& options,
+                                       std::vector<RankCores>* cores) {
   GpuClaim claim;
   claim.requested = options.requested;
   claim.threads = options.threads;
@@ -69,13 +71,20 @@ absl::StatusOr<c10::Device> BindDevice(const World& world, const DeviceOptions& 
 
   std::vector<GpuClaim> claims;
   for (const std::string& text : AllGatherStrings(claim.Encode())) claims.push_back(GpuClaim::Decode(text));
-  const int share = CoreShare(world);
   // Every rank judges the same claims: all come to the same end.
   const absl::StatusOr<Verdict> verdict = internal::JudgeClaims(claims, MayShareGpu());
   if (!verdict.ok()) return verdict.status();
 
-  at::set_num_threads(options.threads > 0 ? options.threads : share);
-  if (*verdict == Verdict::kCpu) return c10::Device(c10::kCPU);
+  const auto bind_cores = [&](int gpu_node) {
+    auto bound = BindCores(world, options.bind, gpu_node);
+    const int share = bound.at(static_cast<size_t>(world.rank)).share;
+    at::set_num_threads(options.threads > 0 ? options.threads : share);
+    if (cores != nullptr) *cores = std::move(bound);
+  };
+  if (*verdict == Verdict::kCpu) {
+    bind_cores(-1);
+    return c10::Device(c10::kCPU);
+  }
 #ifdef WITH_CUDA
   if (*verdict == Verdict::kGpuShared &&
       setenv("NCCL_HOSTID", absl::StrCat(world.host, "-rank-", world.rank).c_str(), /*overwrite=*/0) != 0) {
@@ -83,7 +92,9 @@ absl::StatusOr<c10::Device> BindDevice(const World& world, const DeviceOptions& 
   }
   LAUNCHER_CUDA(cudaSetDevice(claim.index), "Is the GPU in exclusive mode and taken by another process?");
 #endif
-  return c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(claim.index));
+  const c10::Device device(c10::kCUDA, static_cast<c10::DeviceIndex>(claim.index));
+  bind_cores(NumaNodeOfPci(DescribeGpu(device).pci_bus_id));
+  return device;
 }
 
 GpuFacts DescribeGpu([[maybe_unused]] c10::Device device) {

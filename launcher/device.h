@@ -5,20 +5,24 @@
 #include <c10/core/Device.h>
 
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
+#include "launcher/cores.h"
 #include "launcher/mpi_session.h"
 
 namespace launcher {
 
 struct DeviceOptions {
   std::string requested =
-      "auto";       // auto | cpu | cuda. auto: cuda where built with CUDA and any GPU is visible, else cpu
-  int threads = 0;  // of LibTorch's intra-op pool; 0: this rank's share of the host's cores (CoreShare)
+      "auto";        // auto | cpu | cuda. auto: cuda where built with CUDA and any GPU is visible, else cpu
+  int threads = 0;   // of LibTorch's intra-op pool; 0: this rank's share of the host's cores (CoreShare)
+  bool bind = true;  // to cores near the GPU, or a NUMA node's, where nothing else has (BindCores)
 };
 
 // Binds the calling process: chooses its device (GPU number `local_rank`, modulo the GPUs it can see: SLURM
-// may show each task only its own), makes it CUDA's current device, sets LibTorch's intra-op threads.
+// may show each task only its own), makes it CUDA's current device, binds it to cores, sets LibTorch's
+// intra-op threads. `cores`, if given: what all ranks have then.
 // Collective: on every rank the same kind of device or an error; rank-local failures are agreed on (AgreeOn).
 // To be called once, by the main thread, before anything else uses CUDA.
 //
@@ -29,7 +33,8 @@ struct DeviceOptions {
 // TRAINER_SHARE_GPU=1 in the environment lets ranks share a GPU, for tests on a machine with one: NCCL
 // refuses two ranks on one GPU unless they seem to be on different hosts, so each rank is then given a
 // NCCL_HOSTID of its own. It is slow: ranks then talk through sockets.
-absl::StatusOr<c10::Device> BindDevice(const World& world, const DeviceOptions& options);
+absl::StatusOr<c10::Device> BindDevice(const World& world, const DeviceOptions& options,
+                                       std::vector<RankCores>* cores = nullptr);
 
 struct GpuFacts {
   std::string name;        // "NVIDIA H100 80GB HBM3"

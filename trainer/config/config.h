@@ -126,6 +126,7 @@ struct Config {
     int64_t validate_every = 2000;
     std::string device = "auto";     // auto | cpu | cuda
     int64_t threads = 0;             // 0 = this machine's cores over its ranks
+    std::string bind = "auto";       // auto | none
     std::string precision = "fp32";  // fp32 | bf16 | auto
     std::string kernels = "fused";   // fused | plain
     double bucket_mib = 4;

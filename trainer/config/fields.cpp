@@ -219,6 +219,9 @@ std::vector<Field> MakeFields() {
           "Where to compute. auto: on the GPUs if there are any."),
       Row("train.threads", &C::train, &C::Train::threads, From(0, 4096),
           "CPU threads a rank; 0: the machine's cores shared out among its ranks."),
+      Row("train.bind", &C::train, &C::Train::bind, OneOf({"auto", "none"}),
+          "Cores of a rank. auto: on hosts with several NUMA nodes a share of its own, near its GPU, unless "
+          "mpirun or SLURM has bound it. none: left as it is."),
       Row("train.precision", &C::train, &C::Train::precision, OneOf({"fp32", "bf16", "auto"}),
           "Of training's matrix products; parameters, sums and validation stay fp32. bf16: faster where the "
           "processor "

@@ -6,11 +6,13 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "data/files.h"
 #include "launcher/communicator.h"
+#include "launcher/cores.h"
 #include "launcher/mpi_session.h"
 #include "launcher/stop_signals.h"
 #include "trainer/checkpoint/background_saver.h"
@@ -50,6 +52,7 @@ class TrainLoop {
 
  private:
   absl::Status SetUp();
+  void TellOfCores(const std::vector<launcher::RankCores>& cores) const;
   absl::Status PrepareRunFolder();
   absl::Status LockRunFolder();
   absl::Status KeepRunFolder();

@@ -26,8 +26,12 @@ namespace fs = std::filesystem;
 }  // namespace
 
 absl::Status TrainLoop::SetUp() {
-  ASSIGN_OR_RETURN(
-      device_, launcher::BindDevice(world_, {config_.train.device, static_cast<int>(config_.train.threads)}));
+  std::vector<launcher::RankCores> cores;
+  ASSIGN_OR_RETURN(device_, launcher::BindDevice(world_,
+                                                 {.requested = config_.train.device,
+                                                  .threads = static_cast<int>(config_.train.threads),
+                                                  .bind = config_.train.bind == "auto"},
+                                                 &cores));
 
   ASSIGN_OR_RETURN(const StagedData staged,
                    StageData(config_, world_, stop_, [this] { watch_->Progress(); }));
@@ -57,7 +61,9 @@ absl::Status TrainLoop::SetUp() {
 
   telemetry::Info(absl::StrCat(kVersionLine, ": ", world_.size, " ranks on ", device_.str(), " (",
                                communicator_->name(), "), ", at::get_num_threads(), " threads each, ",
-                               options.kernels.precision == kernels::Precision::kBFloat16 ? "bf16" : "fp32"));
+                               options.kernels.precision == kernels::Precision::kBFloat16 ? "bf16" : "fp32",
+                               "; ", launcher::SummariseCores(cores)));
+  TellOfCores(cores);
   if (!staged.summary.empty()) telemetry::Info(staged.summary);
   telemetry::Info(absl::StrCat("data ", config_.data.path, ": ", manifest.speakers.size(), " speakers, ",
                                data_->train_utterances(), " training utterances (",
@@ -91,6 +97,18 @@ absl::Status TrainLoop::LockRunFolder() {
   }
   run_lock_ = std::move(lock);
   return absl::OkStatus();
+}
+
+void TrainLoop::TellOfCores(const std::vector<launcher::RankCores>& cores) const {
+  for (size_t rank = 0; rank < cores.size(); ++rank) {
+    const auto threads = config_.train.threads > 0 ? config_.train.threads : cores[rank].share;
+    telemetry::Detail(
+        launcher::DescribeCores(static_cast<int>(rank), cores[rank], static_cast<int>(threads)));
+  }
+  if (world_.local_rank != 0) return;
+  if (const auto warning = launcher::WarnOfNarrowBinding(world_, cores); !warning.empty()) {
+    telemetry::Warn(warning);
+  }
 }
 
 absl::Status TrainLoop::PrepareRunFolder() {

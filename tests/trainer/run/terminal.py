@@ -9,7 +9,7 @@ import struct
 import subprocess
 import termios
 
-from run_trainer import RunTestCase, main, metrics, run, train, trainer, training
+from run_trainer import Job, RunTestCase, main, metrics, run, train, trainer, training
 
 STEPS = 400
 SETTINGS = {"schedule__total_steps": STEPS, "checkpoint__every": 200, "train__validate_every": 200,
@@ -42,6 +42,10 @@ def run_on_terminal(command, columns):
 def redrawn(text):
     """What was drawn in place: the pieces that follow an erased line and end no line."""
     return [piece for piece in re.split("\r\x1b\\[K", text)[1:] if piece and "\n" not in piece]
+
+
+class BoundJob(Job):
+    placing = ("--bind-to", "core")
 
 
 class Terminal(RunTestCase):
@@ -102,6 +106,24 @@ class Terminal(RunTestCase):
         for phase in PHASES:
             self.assertIn(f" {phase} ", details[-1])
         self.assertRegex(details[-1], r"slowest: rank [01] on \S+\)")
+
+    def test_which_cores_a_rank_has(self):
+        cores = len(os.sched_getaffinity(0))
+        if cores < 2:
+            self.skipTest("there is one core: binding to it changes nothing")
+        arguments = ["--verbose", *self.arguments("free", schedule__total_steps=2)]
+        result = run(2, arguments)
+        self.assertEqual(result.code, 0, result)
+        self.assertRegex(result.out, rf"2 ranks on cpu \(mpi\), 1 threads each, fp32; each rank on any of {cores} cores")
+        for rank in range(2):
+            self.assertRegex(result.out, rf"rank {rank} on \S+: cores [\d,-]+, NUMA nodes? [\d,-]+, 1 thread\n")
+        self.assertNotIn("--bind-to none", result.out + result.err)
+        # Open MPI's own choice for a lone rank.
+        with BoundJob(1, self.arguments("bound", schedule__total_steps=2)) as job:
+            result = job.finish()
+        self.assertEqual(result.code, 0, result)
+        self.assertIn("1 threads each, fp32; bound to 1 core by what started it", result.out)
+        self.assertRegex(result.out, rf"mpirun has bound the rank to 1 of {cores} cores; .*--bind-to none")
 
     def test_quiet_and_verbose_exclude_each_other(self):
         result = run(1, ["--quiet", "--verbose", *self.arguments("run")])

@@ -98,9 +98,8 @@ void DescribeHost(const std::string& host, const std::vector<int64_t>& members,
                 "start fewer ranks there, or lower train.threads");
   } else if (first.value("started_by_mpirun", false) && 2 * cores <= usable &&
              most_allowed * count < usable) {
-    report.Warn(
-        absl::StrCat("the ", count, " ranks on ", host, " may use only ", cores, " of its ", usable, " CPUs"),
-        "start them with mpirun --bind-to none");
+    report.Warn(absl::StrCat(NameRanks(members, hosts), " may use only ", cores, " of its ", usable, " CPUs"),
+                "start them with mpirun --bind-to none");
   }
 }
 

@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/str_split.h"
 
 namespace trainer::preflight {
 namespace {
@@ -29,13 +28,6 @@ std::string CpuModel() {
   // ARM's have no name there, but the number of the part.
   const auto model = FirstValue({"model name", "CPU part"});
   return model.empty() ? "unknown" : model;
-}
-
-bool CpuHasBFloat16() {
-  const std::vector<std::string> flags = absl::StrSplit(FirstValue({"flags", "Features"}), ' ');
-  return std::any_of(flags.begin(), flags.end(), [](const std::string& flag) {
-    return flag == "avx512_bf16" || flag == "amx_bf16" || flag == "bf16";
-  });
 }
 
 }  // namespace trainer::preflight

@@ -6,6 +6,7 @@
 #include "data/checksum.h"
 #include "launcher/control.h"
 #include "trainer/engine/stopwatch.h"
+#include "trainer/preflight/disk.h"
 #include "trainer/preflight/ranks.h"
 #include "trainer/telemetry/run_figures.h"
 
@@ -13,6 +14,28 @@ namespace trainer::preflight {
 namespace {
 
 constexpr double kSeconds = 1;
+
+// What of data.stage_to can be told without filling it: on each host, whether there is a place for all
+// shards.
+absl::Status CheckStaging(const config::Config& config, const engine::TrainingData& data,
+                          const launcher::World& world) {
+  if (world.local_rank != 0) return absl::OkStatus();
+  double bytes = 0;
+  for (const auto& shard : data.dataset().manifest().shards) bytes += static_cast<double>(shard.bytes);
+  const auto folder = NearestFolder(config.data.stage_to);
+  const auto free = FreeBytes(folder);
+  if (const auto speed = WriteSpeed(folder); !free.ok() || !speed.ok()) {
+    const auto& status = free.ok() ? speed.status() : free.status();
+    return absl::InvalidArgumentError(absl::StrCat("data.stage_to: ", status.message(),
+                                                   "; choose a folder of this host that may be written to"));
+  }
+  // What is there already may be a copy of an older data set, or of this one.
+  if (*free + BytesBelow(config.data.stage_to) >= bytes) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("data.stage_to: ", config.data.stage_to, ": ",
+                                                 FormatBytes(*free), " are free, and the shards of ",
+                                                 config.data.path, " are ", FormatBytes(bytes),
+                                                 "; free space there or choose a folder on another disk"));
+}
 
 std::string EpochsText(const config::Config& config, const engine::TrainingData& data) {
   const double epochs =
@@ -54,6 +77,16 @@ std::optional<engine::TrainingData> OpenData(const config::Config& config, const
                          FormatCount(data->batches_per_epoch()), " batches of ", config.train.global_batch,
                          " an epoch), ", FormatCount(data->valid_utterances()), " for validation; ",
                          FormatCount(config.schedule.total_steps), " steps are ", EpochsText(config, *data)));
+  if (!config.data.stage_to.empty()) {
+    const auto status = launcher::AgreeOn(world, CheckStaging(config, *data, world));
+    report.Error(status);
+    if (status.ok()) {
+      report.Ok(
+          absl::StrCat("data.stage_to ", config.data.stage_to,
+                       ": all hosts have room; it is filled when the run begins, and what is read here comes "
+                       "from data.path"));
+    }
+  }
   if (!data->has_validation()) {
     report.Warn(absl::StrCat(config.data.path, " has no split '", config.data.valid_split,
                              "': nothing is validated, and checkpoints/best is the last checkpoint"),

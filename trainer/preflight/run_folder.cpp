@@ -2,22 +2,20 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "data/files.h"
-#include "data/status_macros.h"
 #include "launcher/control.h"
 #include "trainer/checkpoint/checkpoint_store.h"
 #include "trainer/engine/run_setup.h"
 #include "trainer/engine/stopwatch.h"
+#include "trainer/preflight/disk.h"
 #include "trainer/preflight/ranks.h"
 #include "trainer/telemetry/log.h"
 
@@ -26,48 +24,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kMostWritten = 32 << 20;
-
-// The run folder, or where it would be made: the nearest folder above it that is there.
-fs::path NearestFolder(const std::string& run_dir) {
-  std::error_code error;
-  fs::path path = fs::absolute(run_dir, error).lexically_normal();
-  while (!fs::exists(path, error) && path.has_relative_path()) path = path.parent_path();
-  return path;
-}
-
-// Bytes that are free for this user.
-absl::StatusOr<double> FreeBytes(const fs::path& folder) {
-  struct statvfs disk {};
-  if (statvfs(folder.c_str(), &disk) != 0) {
-    return data::ErrnoStatus(errno, "cannot ask for the free space of", folder.string());
-  }
-  return static_cast<double>(disk.f_bavail) * static_cast<double>(disk.f_frsize);
-}
-
 // A run holds the lock exclusively. Ours lasts for an instant and would refuse a run that begins in it.
 bool IsInUse(const std::string& run_dir) {
   const data::UniqueFd folder(open(run_dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   return folder.valid() && flock(folder.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-}
-
-// Bytes a second. The file loses its name before anything is written: whatever happens, it is gone.
-absl::StatusOr<double> WriteSpeed(const fs::path& folder) {
-  ASSIGN_OR_RETURN(const double free, FreeBytes(folder));
-  std::string path = (folder / ".trainer-preflight-XXXXXX").string();
-  const data::UniqueFd file(mkostemp(path.data(), O_CLOEXEC));
-  if (!file.valid()) return data::ErrnoStatus(errno, "cannot write to", folder.string());
-  unlink(path.c_str());
-  const std::string piece(1 << 20, '\x5a');
-  const int64_t size = std::clamp(static_cast<int64_t>(free / 2), int64_t{4096}, kMostWritten);
-  const engine::Stopwatch clock;
-  for (int64_t at = 0; at < size; at += static_cast<int64_t>(piece.size())) {
-    const auto count = std::min<int64_t>(static_cast<int64_t>(piece.size()), size - at);
-    RETURN_IF_ERROR(
-        data::PwriteAll(file.get(), piece.data(), static_cast<size_t>(count), at, folder.string()));
-  }
-  if (fsync(file.get()) != 0) return data::ErrnoStatus(errno, "cannot write to", folder.string());
-  return static_cast<double>(size) / clock.Seconds();
 }
 
 RunFolder CheckOnRankZero(const config::Config& config, Report& report) {
@@ -86,7 +46,7 @@ RunFolder CheckOnRankZero(const config::Config& config, Report& report) {
   }
   figures["in_use"] = false;
   std::error_code error;
-  const auto folder = NearestFolder(run_dir);
+  const fs::path folder = NearestFolder(run_dir);
   const bool exists = fs::exists(run_dir, error);
   if (!fs::is_directory(folder, error)) {
     result.usable = false;
@@ -110,17 +70,6 @@ RunFolder CheckOnRankZero(const config::Config& config, Report& report) {
   report.Ok(absl::StrCat("run.dir ", run_dir, exists ? " is there and can be written to" : " can be made",
                          ", at ", FormatBytes(*speed), "/s"));
   return result;
-}
-
-double BytesBelow(const fs::path& folder) {
-  std::error_code error;
-  double bytes = 0;
-  for (fs::recursive_directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
-    std::error_code ignored;
-    const auto size = at->is_regular_file(ignored) && !at->is_symlink(ignored) ? at->file_size(ignored) : 0;
-    if (!ignored) bytes += static_cast<double>(size);
-  }
-  return bytes;
 }
 
 // Due every so many steps, and at the end.

@@ -11,8 +11,8 @@
 #include "absl/strings/str_format.h"
 #include "launcher/control.h"
 #include "trainer/engine/stopwatch.h"
-#include "trainer/model/linear.h"
-#include "trainer/preflight/cpu.h"
+#include "trainer/kernels/context.h"
+#include "trainer/kernels/linear.h"
 #include "trainer/preflight/ranks.h"
 #include "trainer/telemetry/run_figures.h"
 
@@ -81,7 +81,7 @@ Speeds Measured(const launcher::World& world, torch::Device device, double secon
     const auto a = torch::rand({size, size}, floats).to(dtype);
     const auto b = torch::rand({size, size}, floats).to(dtype);
     const auto n = static_cast<double>(size);
-    return Throughput(device, 2 * n * n * n, seconds, [&] { model::Linear(a, b, {}); });
+    return Throughput(device, 2 * n * n * n, seconds, [&] { kernels::Linear(a, b, {}); });
   };
   Speeds speeds;
   speeds.fill(kUnknown);
@@ -95,7 +95,7 @@ Speeds Measured(const launcher::World& world, torch::Device device, double secon
   } else {
     speeds[kFp32] = multiply(torch::kFloat32);
   }
-  if (device.is_cuda() || CpuHasBFloat16()) speeds[kBf16] = multiply(torch::kBFloat16);
+  if (device.is_cuda() || kernels::HasFastBFloat16()) speeds[kBf16] = multiply(torch::kBFloat16);
 
   // Larger than caches, but not so large that all ranks of a host together run out of memory.
   const int64_t elements = (device.is_cuda() ? 256 : world.local_size > 16 ? 16 : 64) << 18;

@@ -66,7 +66,8 @@ class Trial {
   std::optional<TrainingFigures> Run(bool may_resume) {
     const MemoryWatch memory(device_);
     report_.Begin("training");
-    if (!Agreed(WithinMemory("for the model", [&] { Build(); }))) return std::nullopt;
+    const auto options = engine::StepOptionsOf(config_, world_, device_);
+    if (!Agreed(WithinMemory("for the model", [&] { Build(options); }))) return std::nullopt;
     TrainingFigures result;
     result.checkpoint_bytes = CheckpointBytes();
     Describe(result.checkpoint_bytes);
@@ -89,11 +90,10 @@ class Trial {
     return status.ok();
   }
 
-  void Build() {
+  void Build(const engine::TrainStepOptions& options) {
     auto model = engine::MakeRunModel(config_, data_);
     model->to(device_);
-    step_ = std::make_unique<engine::TrainStep>(std::move(model), communicator_, world_,
-                                                engine::StepOptionsOf(config_));
+    step_ = std::make_unique<engine::TrainStep>(std::move(model), communicator_, world_, options);
   }
 
   int64_t Parameters() const { return step_->parameters().values().numel(); }

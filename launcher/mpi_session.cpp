@@ -105,6 +105,10 @@ void AbortWorld(const std::string& line, int exit_code) {
     std::fwrite(text.data(), 1, text.size(), stderr);
   }
   std::fflush(nullptr);
+  internal::EndWorld(exit_code);
+}
+
+void internal::EndWorld(int exit_code) {
   if (Running()) MPI_Abort(MPI_COMM_WORLD, exit_code);
   std::_Exit(exit_code);
 }

@@ -62,4 +62,9 @@ struct World {
 // own about the exit code, which `mpirun -q` or AbortWorld("", code) avoids.
 [[noreturn]] void AbortWorld(const std::string& line, int exit_code);
 
+namespace internal {
+// The same without a word, and without flushing files, for which it might wait for a thread that is stuck.
+[[noreturn]] void EndWorld(int exit_code);
+}  // namespace internal
+
 }  // namespace launcher

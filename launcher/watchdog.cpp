@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <chrono>
 #include <condition_variable>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
@@ -42,6 +43,7 @@ constexpr double kLongestLook = 1;
 constexpr double kFarewellLook = 0.002;  // while only the other ranks' last messages are missing
 constexpr double kBrokenSeconds = 10;    // that the main thread has to say itself what has failed
 constexpr double kFileSeconds = 5;       // for what may block at the end
+constexpr double kFlushSeconds = 0.5;
 constexpr double kLastResortSeconds = 20;
 
 // What one rank tells another, as bytes: all ranks are the same program on the same kind of processor.
@@ -341,7 +343,9 @@ class Watchdog::Watch {
     std::unique_lock lock(hooks_mutex_, std::try_to_lock);
     if (lock.owns_lock()) hooks = hooks_;
     if (hooks.abort) RunWithin(kFileSeconds, hooks.abort);
-    AbortWorld("", code);
+    // What is in buffers, unless a stuck thread holds their locks.
+    RunWithin(kFlushSeconds, [] { std::fflush(nullptr); });
+    internal::EndWorld(code);
   }
 
   // Says where they are.

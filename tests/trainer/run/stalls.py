@@ -68,7 +68,7 @@ class Stalls(RunTestCase):
         super().setUp()
         self.run_dir = self.scratch / "run"
 
-    def assert_stalled(self, result, rank, place, started):
+    def assert_stalled(self, result, rank, place, started, ranks=RANKS):
         """One line, from one rank; the file; the exit code; nobody left (which finish() has seen)."""
         self.assertEqual(result.code, STALLED, result)
         self.assertLess(time.monotonic() - started, LIMIT_SECONDS + PATIENCE_SECONDS, result)
@@ -85,8 +85,8 @@ class Stalls(RunTestCase):
         self.assertEqual(records[0]["kind"], "stall")
         self.assertEqual(records[0]["rank"], rank)
         self.assertIn(records[0]["message"], lines[0])
-        self.assertEqual([record["rank"] for record in records if record["kind"] == "rank"], list(range(RANKS)))
-        for each in range(RANKS):
+        self.assertEqual([record["rank"] for record in records if record["kind"] == "rank"], list(range(ranks)))
+        for each in range(ranks):
             events = [record for record in records if record["kind"] == "event" and record["rank"] == each]
             self.assertTrue(events, f"rank {each} has no events")
             times = [event["time"] for event in events]
@@ -112,6 +112,24 @@ class Stalls(RunTestCase):
                 # The events of the one that is stopped are of the step that it stopped in, or just before.
                 stopped_at = max(record["step"] for record in records if record["kind"] == "event")
                 self.assertGreater(stopped_at, 0)
+
+    def test_both_who_judge_are_stopped(self):
+        ranks = 4
+        with Job(ranks, training(self.data, self.run_dir, **ENDLESS, **watched())) as job:
+            self.assertTrue(job.wait_until(lambda: last_step(self.run_dir) >= FAR, f"step {FAR}"))
+            for rank in (1, 0):
+                os.kill(process_of(job, rank), signal.SIGSTOP)
+            result = job.finish(job.seconds() + LIMIT_SECONDS + PATIENCE_SECONDS)
+        self.assertEqual(result.code, STALLED, result)
+        (line,) = result.own_lines()
+        self.assertRegex(line, r"^rank [01] on \S+, and 1 more, has made no progress for ")
+
+    def test_one_of_many_is_stopped(self):
+        ranks = 4
+        with Job(ranks, training(self.data, self.run_dir, **ENDLESS, **watched())) as job:
+            self.assertTrue(job.wait_until(lambda: last_step(self.run_dir) >= FAR, f"step {FAR}"))
+            result, started = self.stop_and_wait(job, 3)
+        self.assert_stalled(result, 3, r"step \d+, [a-z -]+(?: \(bucket \d+\))?", started, ranks)
 
     def test_stopped_and_continued_in_time(self):
         settings = {"schedule__total_steps": 400, "checkpoint__every": 100, "train__validate_every": 45}

@@ -122,6 +122,27 @@ double PeakDeviceMemoryBytes([[maybe_unused]] c10::Device device) {
   return std::numeric_limits<double>::quiet_NaN();
 }
 
+void ForgetPeakDeviceMemory([[maybe_unused]] c10::Device device) {
+#ifdef WITH_CUDA
+  if (!device.is_cuda()) return;
+  c10::cuda::CUDACachingAllocator::emptyCache();
+  c10::cuda::CUDACachingAllocator::resetPeakStats(device.index());
+#endif
+}
+
+DeviceMemory QueryDeviceMemory([[maybe_unused]] c10::Device device) {
+  constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
+#ifdef WITH_CUDA
+  if (device.is_cuda()) {
+    size_t free = 0;
+    size_t total = 0;
+    LAUNCHER_CUDA(cudaMemGetInfo(&free, &total), "Does nvidia-smi work on this host?");
+    return {static_cast<double>(free), static_cast<double>(total)};
+  }
+#endif
+  return {kUnknown, kUnknown};
+}
+
 int CoreShare(const World& world) {
   const std::vector<int> own = internal::AffinityCpus();
   // Which ranks share a host is told by its name.

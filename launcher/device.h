@@ -47,6 +47,17 @@ GpuFacts DescribeGpu(c10::Device device);
 // The most bytes that tensors have ever held on a CUDA device; not a number for the CPU.
 double PeakDeviceMemoryBytes(c10::Device device);
 
+// Gives back to the driver what is allocated and not used on a CUDA device; the peak starts anew from what
+// is. Nothing for the CPU.
+void ForgetPeakDeviceMemory(c10::Device device);
+
+struct DeviceMemory {
+  double free_bytes, total_bytes;
+};
+
+// Of a CUDA device, as the driver counts it over all processes; not numbers for the CPU.
+DeviceMemory QueryDeviceMemory(c10::Device device);
+
 // The cores that are this rank's: each CPU in its affinity mask counts by the share it has of it (1 over the
 // number of this host's ranks that may run there too), limited by the container's CPU quota over the local
 // ranks; at least 1. So it is right both with and without mpirun's --bind-to. Collective.

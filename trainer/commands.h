@@ -46,6 +46,7 @@ struct Command {
 // Each declares its subcommand on `app`.
 Command AddEvaluate(CLI::App& app);
 Command AddPredict(CLI::App& app);
+Command AddPreflight(CLI::App& app);
 Command AddEmbed(CLI::App& app);
 Command AddVerify(CLI::App& app);
 Command AddIdentify(CLI::App& app);

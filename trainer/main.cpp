@@ -114,8 +114,8 @@ int Main(int argc, char** argv) {
                  "FIRST:COUNT, which steps: counted from 1 at this start (" + train.trace_steps + ")")
       ->needs(trace);
 
-  const Command commands[] = {AddEvaluate(app), AddPredict(app), AddEmbed(app), AddVerify(app),
-                              AddIdentify(app), AddAverage(app), AddReport(app)};
+  const Command commands[] = {AddPreflight(app), AddEvaluate(app), AddPredict(app), AddEmbed(app),
+                              AddVerify(app),    AddIdentify(app), AddAverage(app), AddReport(app)};
 
   try {
     app.parse(argc, argv);

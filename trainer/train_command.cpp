@@ -15,13 +15,6 @@
 namespace trainer {
 namespace {
 
-absl::StatusOr<config::Config> LoadRunConfig(const TrainArguments& arguments) {
-  ASSIGN_OR_RETURN(const auto file, config::FindConfigFile(arguments.config, config::ExecutablePath()));
-  ASSIGN_OR_RETURN(auto config, config::LoadConfig(file, arguments.overrides));
-  RETURN_IF_ERROR(config::CheckDataPath(config, file));
-  return config;
-}
-
 absl::StatusOr<engine::TraceOptions> TraceOptionsOf(const TrainArguments& arguments) {
   engine::TraceOptions options;
   options.file = arguments.trace;
@@ -40,7 +33,7 @@ absl::StatusOr<engine::TraceOptions> TraceOptionsOf(const TrainArguments& argume
 absl::Status Train(const TrainArguments& arguments, const launcher::World& world,
                    const launcher::StopSignals& stop, int* exit_code) {
   telemetry::StartLog({world.rank, world.host, arguments.verbosity});
-  const auto config = LoadRunConfig(arguments);
+  const auto config = config::LoadRunConfig(arguments.config, arguments.overrides);
   RETURN_IF_ERROR(launcher::AgreeOn(world, config.status()));
   if (world.rank == 0) {
     for (const auto& warning : config::Warnings(*config)) telemetry::Warn(warning);

@@ -199,6 +199,15 @@ absl::Status CheckDataPath(const Config& config, const std::string& file) {
                "`mels extract` or `mels import-hw4` made");
 }
 
+absl::StatusOr<Config> LoadRunConfig(const std::string& name, const std::vector<std::string>& overrides) {
+  const auto file = FindConfigFile(name, ExecutablePath());
+  if (!file.ok()) return file.status();
+  auto config = LoadConfig(*file, overrides);
+  if (!config.ok()) return config;
+  if (auto ready = CheckDataPath(*config, *file); !ready.ok()) return ready;
+  return config;
+}
+
 std::vector<std::string> Warnings(const Config& config) {
   std::vector<std::string> warnings;
   const Config::Schedule& schedule = config.schedule;

@@ -184,6 +184,10 @@ absl::StatusOr<Config> FromJson(const nlohmann::json& json, const std::string& n
 // `--print-config` and the commands that take --data have no need of it.
 absl::Status CheckDataPath(const Config& config, const std::string& file);
 
+// All that starting a run begins with: FindConfigFile for the name that --config gives, LoadConfig,
+// CheckDataPath.
+absl::StatusOr<Config> LoadRunConfig(const std::string& name, const std::vector<std::string>& overrides);
+
 // Settings that are legal but seldom meant (one line each), e.g. a warm-up longer than the run.
 std::vector<std::string> Warnings(const Config& config);
 

@@ -1,0 +1,79 @@
+// trainer preflight: would the run start, and how fast would it be?
+#include <cstdio>
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "launcher/control.h"
+#include "trainer/commands.h"
+#include "trainer/config/config.h"
+#include "trainer/engine/stopwatch.h"
+#include "trainer/output.h"
+#include "trainer/preflight/preflight.h"
+#include "trainer/version.h"
+
+namespace trainer {
+namespace {
+
+struct Arguments {
+  std::string config;
+  std::vector<std::string> overrides;
+  bool json = false;
+};
+
+void Print(const preflight::Report& report, bool as_json, double seconds) {
+  const auto errors = report.Count(preflight::Level::kError);
+  const auto warnings = report.Count(preflight::Level::kWarning);
+  if (as_json) {
+    auto json = preflight::ToJson(report);
+    json["seconds"] = seconds;
+    PrintJsonLine(json);
+  } else {
+    const auto text = preflight::ToText(report);
+    std::printf("%s\n%s\n", text.c_str(),
+                absl::StrFormat("errors: %d, warnings: %d, after %.1f s: %s", errors, warnings, seconds,
+                                errors > 0 ? "the run cannot start as it is" : "the run can start")
+                    .c_str());
+  }
+  std::fflush(stdout);
+}
+
+absl::Status Run(const Arguments& arguments, const launcher::World& world, int* exit_code) {
+  const engine::Stopwatch clock;
+  preflight::Report report;
+  const auto load = [&] { return config::LoadRunConfig(arguments.config, arguments.overrides); };
+  const auto progress = [&](const std::string& what) {
+    if (world.rank == 0) std::fprintf(stderr, "preflight: %s\n", what.c_str());
+  };
+  const auto status = preflight::Run(arguments.config, load, world, progress, report);
+  if (!status.ok()) {
+    report.Begin("config");
+    report.Error(status);
+  }
+  // A configuration that is none leaves nothing to tell but that: as in training, one line on stderr.
+  if (world.rank == 0 && (status.ok() || arguments.json)) Print(report, arguments.json, clock.Seconds());
+  if (!status.ok()) return status;
+  const auto errors = launcher::BroadcastString(absl::StrCat(report.Count(preflight::Level::kError)), 0);
+  *exit_code = errors == "0" ? kExitDone : kExitBadInput;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+Command AddPreflight(CLI::App& app) {
+  const auto arguments = std::make_shared<Arguments>();
+  auto* command = app.add_subcommand(
+      "preflight",
+      "try out all that a run needs, on all its ranks, in less than a minute; leaves nothing behind");
+  command
+      ->add_option("--config", arguments->config,
+                   "the run's configuration: a path, or a name found in configs/")
+      ->required();
+  command->add_option("overrides", arguments->overrides, "configuration keys to override, as key=value");
+  command->add_flag("--json", arguments->json,
+                    "print one JSON document for scripts instead of lines for people");
+  return {command,
+          [arguments](const launcher::World& world, int* code) { return Run(*arguments, world, code); }};
+}
+
+}  // namespace trainer

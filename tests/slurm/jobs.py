@@ -26,7 +26,8 @@ from run_trainer import RunTestCase, checkpoint_bytes, checkpoints, last_step, t
 SCRIPTS = HERE.parents[1] / "slurm"
 STOPPED = 75
 RANKS = 2
-SETTINGS = {"schedule__total_steps": 1500, "checkpoint__every": 100, "train__validate_every": 500,
+# Long enough to be met in the middle, a millisecond a step.
+SETTINGS = {"schedule__total_steps": 4000, "checkpoint__every": 100, "train__validate_every": 500,
             "train__log_every": 10}
 
 
@@ -60,15 +61,19 @@ class Slurm(RunTestCase):
             OMPI_MCA_rmaps_base_oversubscribe="1")
         # These wait for their time limit of a minute while the other tests run. Stopped meanwhile: time must pass, not
         # steps. All jobs run on n1 but those of the tests that preempt them or take the node away.
-        cls.warned = cls.submit(cls.shared / "warned", sbatch=["-t", "1", "--signal=B:USR1@55"])
-        cls.limited = cls.submit(cls.shared / "limited", sbatch=["-t", "1", "--signal=USR2@0"])
-        for job in (cls.warned, cls.limited):
-            cls.wait_for_step(job, 150)
-            cls.signal_ranks(job, signal.SIGSTOP)
+        cls.warned = cls.submit_and_halt("warned", "--signal=B:USR1@55")
+        cls.limited = cls.submit_and_halt("limited", "--signal=USR2@0")
         cls.waker = threading.Thread(target=cls.wake_when_warned, daemon=True)
         cls.waker.start()
         cls.reference = cls.shared / "reference"
         train(cls(), RANKS, cls.data, cls.reference, **SETTINGS)
+
+    @classmethod
+    def submit_and_halt(cls, name, option):
+        job = cls.submit(cls.shared / name, sbatch=["-t", "1", option])
+        cls.wait_for_step(job, 150)
+        cls.signal_ranks(job, signal.SIGSTOP)
+        return job
 
     @classmethod
     def wake_when_warned(cls):

@@ -123,7 +123,8 @@ class Killed(LauncherTestCase):
     def test_a_rank_is_stopped_for_good(self):
         rank = self.moments.randrange(RANKS)
         with self.launch(arguments=[*self.arguments, "watchdog.timeout_seconds=3"]) as job:
-            self.wait_for_step(job, self.moments.randint(20, 120))
+            # By then it has told the others of a step: with this limit ranks report seven times a second.
+            self.wait_for_step(job, self.moments.randint(200, 250))
             os.kill(next(process for process, its_rank in job.processes().items() if its_rank == rank), signal.SIGSTOP)
             result = job.finish()
         self.assert_one_restart(result, rf", .*rank {rank} on \S+ has made no progress for \d+ s: step \d+, .*", STALLED)

@@ -49,7 +49,9 @@ class TimelineTest(run_trainer.RunTestCase):
     def test_steps_of_both_ranks(self):
         file = self.scratch / "steps.json"
         result = self.trace(2, "--trace", file, "--trace-steps", "5:6", schedule__total_steps=20,
-                            train__validate_every=8, checkpoint__every=7)
+                            train__validate_every=8, checkpoint__every=7,
+                            # Backward must outlast the communication thread's waking up.
+                            model__layers=4, model__feed_forward=512, train__bucket_mib=0.05)
         self.assertEqual(result.code, 0, result)
         self.assertIn("steps 5 to 10", result.out)
         timeline = Timeline(file)

@@ -75,6 +75,8 @@ IntervalFigures Figures(int64_t step, double loss, bool gpu) {
   figures.totals.restarts = 2;
   figures.totals.signals = 4;
   figures.totals.checkpoints = 5;
+  figures.totals.checkpoint_stall_seconds = 0.25;
+  figures.totals.checkpoint_write_seconds = 1.5;
   figures.totals.skipped_utterances = 6;
   figures.totals.last_step_unix_seconds = 1.7e9 + 0.5;
   figures.totals.last_checkpoint_unix_seconds = 1.7e9;

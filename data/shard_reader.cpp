@@ -37,11 +37,11 @@ absl::Status ChecksumRange(int fd, int64_t begin, int64_t end, const std::string
 std::string Contradiction(int fd, int64_t shard, const Manifest& manifest, const std::string& path) {
   std::array<char, kUserBlockBytes + 1> block{};
   if (!PreadAll(fd, block.data(), kUserBlockBytes, 0, path).ok()) return "";
-  const auto json = nlohmann::json::parse(std::string(block.data()), nullptr, /*allow_exceptions=*/false);
-  const auto format = JsonString(json, "format");
+  const auto said = nlohmann::json::parse(std::string(block.data()), nullptr, /*allow_exceptions=*/false);
+  const auto format = JsonString(said, "format");
   if (!format.ok() || *format != kShardFormat) return "";
   const auto differs = [&](const char* key, int64_t expected) -> std::string {
-    const auto value = JsonInt(json, key);
+    const auto value = JsonInt(said, key);
     if (!value.ok() || *value == expected) return "";
     return absl::StrCat("its ", key, " is ", *value, ", ", kManifestName, " says ", expected);
   };

@@ -29,7 +29,7 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr char kRecordName[] = "staged.json";
-constexpr char kTemporary[] = ".tmp-";
+constexpr char kTemporaryPrefix[] = ".tmp-";
 constexpr size_t kChunkBytes = 4 << 20;
 constexpr int64_t kSyncBytes = 64 * kChunkBytes;
 constexpr int64_t kSpareBytes = 1 << 20;  // for dataset.json, staged.json and what a file system adds
@@ -111,7 +111,7 @@ class Staging {
   void RemoveLeftovers() const {
     std::error_code ignored;
     for (const auto& entry : fs::directory_iterator(target_, ignored)) {
-      if (entry.path().filename().string().starts_with(kTemporary)) fs::remove(entry.path(), ignored);
+      if (entry.path().filename().string().starts_with(kTemporaryPrefix)) fs::remove(entry.path(), ignored);
     }
   }
 
@@ -218,7 +218,8 @@ class Staging {
   }
 
   absl::Status Copy(int64_t shard) {
-    const std::string temporary = (fs::path(target_) / absl::StrCat(kTemporary, ShardName(shard))).string();
+    const std::string temporary =
+        (fs::path(target_) / absl::StrCat(kTemporaryPrefix, ShardName(shard))).string();
     const auto copy = [&]() -> absl::Status {
       ASSIGN_OR_RETURN(const std::string given, CopyTo(temporary, shard));
       ASSIGN_OR_RETURN(const std::string kept, ReadBack(temporary, BytesOf(shard), /*count=*/true));
@@ -262,6 +263,15 @@ absl::StatusOr<UniqueFd> Lock(const std::string& path, const StagingOptions& opt
   return lock;
 }
 
+// `content`: of the source's dataset.json.
+std::string TargetOf(const StagingOptions& options, const std::string& content) {
+  const std::string name =
+      fs::absolute(fs::path(options.source) / "").lexically_normal().parent_path().filename();
+  return (fs::path(options.folder) /
+          absl::StrFormat("%s-%016x", name, Checksum(content.data(), content.size())))
+      .string();
+}
+
 }  // namespace
 
 absl::StatusOr<StagedDataset> StageDataset(const StagingOptions& options) {
@@ -270,13 +280,23 @@ absl::StatusOr<StagedDataset> StageDataset(const StagingOptions& options) {
   std::error_code error;
   fs::create_directories(options.folder, error);
   if (error) return NotWritable(options.folder, error.value());
-  const std::string name =
-      fs::absolute(fs::path(options.source) / "").lexically_normal().parent_path().filename();
-  const std::string target =
-      (fs::path(options.folder) / absl::StrFormat("%s-%016x", name, Checksum(content.data(), content.size())))
-          .string();
+  const std::string target = TargetOf(options, content);
   ASSIGN_OR_RETURN(const UniqueFd lock, Lock(target + ".lock", options));
   return Staging(options, std::move(manifest), std::move(content), target).Run();
+}
+
+absl::StatusOr<StagingNeed> MeasureStaging(const StagingOptions& options) {
+  ASSIGN_OR_RETURN(const Manifest manifest, LoadManifest(options.source));
+  ASSIGN_OR_RETURN(const std::string content, ReadFile(ManifestPath(options.source)));
+  StagingNeed need;
+  need.folder = TargetOf(options, content);
+  for (const int64_t shard : ShardsOf(manifest, options.splits)) {
+    const int64_t bytes = manifest.shards[static_cast<size_t>(shard)].bytes;
+    need.bytes += bytes;
+    if (FactsOf((fs::path(need.folder) / ShardName(shard)).string()).bytes != bytes)
+      need.missing_bytes += bytes;
+  }
+  return need;
 }
 
 }  // namespace data

@@ -47,4 +47,14 @@ struct StagedDataset {
 // was given; kCancelled.
 absl::StatusOr<StagedDataset> StageDataset(const StagingOptions& options);
 
+// What StageDataset would find to do, told without writing anything.
+struct StagingNeed {
+  std::string folder;         // of the copy; it need not be there
+  int64_t bytes = 0;          // of the shards that the splits need
+  int64_t missing_bytes = 0;  // of those that are not there, or not as long as they should be
+};
+
+// `options` needs no more than source, folder and splits. Errors: of the source, as LoadManifest.
+absl::StatusOr<StagingNeed> MeasureStaging(const StagingOptions& options);
+
 }  // namespace data

@@ -17,9 +17,9 @@ constexpr int kFormants = 4;
 constexpr float kFloor = -20.723266f;  // log(1e-9)
 
 // Keeps the streams of random numbers for different things apart.
-enum Kind : uint64_t { kLength = 1, kPhone, kSpeakerTraits, kContent, kSpeakerPhone };
+enum StreamKind : uint64_t { kLength = 1, kPhone, kSpeakerTraits, kContent, kSpeakerPhone };
 
-RandomStream Stream(const SynthOptions& options, Kind kind, uint64_t item) {
+RandomStream Stream(const SynthOptions& options, StreamKind kind, uint64_t item) {
   return RandomStream(options.seed, Purpose::kSynthesis, kind, item);
 }
 

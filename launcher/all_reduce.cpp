@@ -13,13 +13,13 @@ constexpr int64_t kSegmentFloats = int64_t{16} << 20;
 
 constexpr int kSumTag = 1;
 constexpr int kCopyTag = 2;
-constexpr char kHint[] = "Has another rank died, or started its reductions in another order?";
+constexpr char kReductionHint[] = "Has another rank died, or started its reductions in another order?";
 
 }  // namespace
 
 RingAllReduce::RingAllReduce(MPI_Comm comm) : comm_(comm) {
-  LAUNCHER_MPI(MPI_Comm_rank(comm, &rank_), kHint);
-  LAUNCHER_MPI(MPI_Comm_size(comm, &size_), kHint);
+  LAUNCHER_MPI(MPI_Comm_rank(comm, &rank_), kReductionHint);
+  LAUNCHER_MPI(MPI_Comm_size(comm, &size_), kReductionHint);
 }
 
 bool RingAllReduce::Run(float* data, int64_t count, const std::atomic<bool>& cancel) {
@@ -61,9 +61,11 @@ bool RingAllReduce::Exchange(const float* out, int64_t out_count, float* in, int
   const int next = (rank_ + 1) % size_;
   const int before = (rank_ + size_ - 1) % size_;
   MPI_Request requests[2];
-  LAUNCHER_MPI(MPI_Irecv(in, static_cast<int>(in_count), MPI_FLOAT, before, tag, comm_, &requests[0]), kHint);
-  LAUNCHER_MPI(MPI_Isend(out, static_cast<int>(out_count), MPI_FLOAT, next, tag, comm_, &requests[1]), kHint);
-  return WaitAll(requests, 2, kHint, &cancel);
+  LAUNCHER_MPI(MPI_Irecv(in, static_cast<int>(in_count), MPI_FLOAT, before, tag, comm_, &requests[0]),
+               kReductionHint);
+  LAUNCHER_MPI(MPI_Isend(out, static_cast<int>(out_count), MPI_FLOAT, next, tag, comm_, &requests[1]),
+               kReductionHint);
+  return WaitAll(requests, 2, kReductionHint, &cancel);
 }
 
 }  // namespace launcher::internal

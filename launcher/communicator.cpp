@@ -1,10 +1,13 @@
 #include "launcher/communicator.h"
 
+#include <torch/torch.h>
+
 #include <cstdlib>
 #include <string_view>
 
 #include "launcher/error.h"
 #include "launcher/mpi_communicator.h"
+#include "launcher/shared_communicator.h"
 #ifdef WITH_CUDA
 #include "launcher/nccl_communicator.h"
 #endif
@@ -24,17 +27,26 @@ class SingleCommunicator final : public Communicator {
   const char* name() const override { return "single"; }
 };
 
-bool ForceNccl() {
-  const char* value = std::getenv("TRAINER_FORCE_NCCL");
-  return value != nullptr && std::string_view(value) == "1";
+bool IsSet(const char* variable, std::string_view to) {
+  const char* value = std::getenv(variable);
+  return value != nullptr && value == to;
 }
 
 }  // namespace
 
+torch::Tensor Communicator::MakeBuffer(int64_t count, torch::Device device) {
+  return torch::zeros({count}, torch::TensorOptions().device(device));
+}
+
 std::unique_ptr<Communicator> MakeCommunicator(const World& world, torch::Device device) {
   LAUNCHER_REQUIRE(device.is_cpu() || device.is_cuda(), "Ranks compute on the CPU or on CUDA devices");
-  if (world.size == 1 && !(device.is_cuda() && ForceNccl())) return std::make_unique<SingleCommunicator>();
-  if (device.is_cpu()) return std::make_unique<internal::MpiCommunicator>(world);
+  if (world.size == 1 && !(device.is_cuda() && IsSet("TRAINER_FORCE_NCCL", "1")))
+    return std::make_unique<SingleCommunicator>();
+  if (device.is_cpu()) {
+    const bool share = !IsSet("TRAINER_SHARED_MEMORY", "0");
+    if (auto shared = internal::SharedCommunicator::Make(world, share)) return shared;
+    return std::make_unique<internal::MpiCommunicator>(world);
+  }
 #ifdef WITH_CUDA
   return std::make_unique<internal::NcclCommunicator>(world, device);
 #else

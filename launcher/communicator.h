@@ -7,10 +7,10 @@
 //
 // Note [The same bits everywhere]
 // A sum of floats depends on the order of its terms. Training stays in step over ranks only if each rank gets
-// the very same bits, and a run can be repeated only if the next run gets them too. Both implementations give
-// that for a fixed number of ranks and fixed slice sizes: MPI's by an algorithm of ours in which each element
-// is added up in one place and one order (all_reduce.h), NCCL's because each element is reduced along one
-// path and the result is then copied.
+// the very same bits, and a run can be repeated only if the next run gets them too. All implementations give
+// that for a fixed number of ranks and fixed slice sizes: those of CPUs by algorithms of ours in which each
+// element is added up in one place and one order (all_reduce.h, shared_communicator.h), NCCL's because each
+// element is reduced along one path and the result is then copied.
 //
 // Threads: an object is used by one thread at a time (on CUDA also autograd's threads: they start, the main
 // thread waits), but for Health() and Abort(). Every rank must make the same calls in the same order.
@@ -32,10 +32,14 @@ class Communicator {
  public:
   virtual ~Communicator() = default;
 
+  // A buffer (count) of float32 zeros on `device`, from which slices are summed without a copy. Collective:
+  // every rank must ask for the same one. It may outlive the communicator.
+  virtual torch::Tensor MakeBuffer(int64_t count, torch::Device device);
+
   // Sums `slice` (contiguous float32 on the communicator's device, any shape) over all ranks, in place.
-  // Returns at once. On CUDA the sum starts when the caller's current stream has got here. Until WaitAll()
-  // the slice must be neither read nor written. The slice's storage is held until then. Throws Error for a
-  // tensor of another kind.
+  // Returns at once; the sum is done meanwhile, or in WaitAll(). On CUDA it starts when the caller's current
+  // stream has got here. Until WaitAll() the slice must be neither read nor written. The slice's storage is
+  // held until then. Throws Error for a tensor of another kind.
   virtual void StartAllReduce(torch::Tensor slice) = 0;
 
   // CPU: blocks until every started sum is done. CUDA: makes the current stream wait for them; the host goes
@@ -59,8 +63,9 @@ class Communicator {
   virtual int64_t TakeReducedBytes() = 0;
 
   // Told of each sum: its bytes, and when it began and ended by the host's clock. CPU: called by the
-  // communication thread; a sum that waits for a late rank lasts as long. CUDA: called by the thread that
-  // starts the sum, with the time that queueing it took, for the device does it by itself.
+  // thread that sums, the caller's or one for communication; a sum that waits for a late rank lasts as long.
+  // CUDA: called by the thread that starts the sum, with the time that queueing it took, for the device does
+  // it by itself.
   using Observer = std::function<void(int64_t bytes, std::chrono::steady_clock::time_point start,
                                       std::chrono::steady_clock::time_point end)>;
 
@@ -68,7 +73,7 @@ class Communicator {
   void Observe(Observer observer) { observer_ = std::move(observer); }
 
   // Told of each sum as it begins and when it is `done`, numbered from 0 since the last WaitAll(). CPU:
-  // called by the communication thread. CUDA: by the thread that starts the sum, when it has been queued;
+  // called by the thread that sums. CUDA: by the thread that starts the sum, when it has been queued;
   // that it is done is not told.
   using Watcher = std::function<void(int sum, bool done)>;
 
@@ -79,7 +84,7 @@ class Communicator {
   // now or later may be blocked for ever. Any thread.
   virtual void Abort() {}
 
-  // "nccl" | "mpi" | "single"
+  // "nccl" | "shared memory" | "mpi" | "single"
   virtual const char* name() const = 0;
 
  protected:
@@ -87,7 +92,8 @@ class Communicator {
   Watcher watcher_;
 };
 
-// Collective: NCCL for a CUDA device, MPI for the CPU. A world of one gets "single", which does nothing at
+// Collective: NCCL for a CUDA device; on CPUs shared memory where all ranks are on one host, else, or with
+// TRAINER_SHARED_MEMORY=0 in the environment, MPI. A world of one gets "single", which does nothing at
 // all; with TRAINER_FORCE_NCCL=1 in the environment a lone CUDA rank gets NCCL nevertheless, for tests.
 // Destroy it before the MpiSession ends. Throws Error where communication cannot be set up.
 std::unique_ptr<Communicator> MakeCommunicator(const World& world, torch::Device device);

@@ -5,13 +5,13 @@
 
 namespace launcher {
 namespace {
-constexpr char kHint[] = "Has another rank died?";
+constexpr char kGatherHint[] = "Has another rank died?";
 }
 
 FiguresGather::FiguresGather(const World& world, size_t count)
     : size_(world.size), root_(world.rank == 0), count_(count), buffers_(std::make_unique<Buffers>()) {
   if (root_) buffers_->received.resize(static_cast<size_t>(size_) * count);
-  if (size_ > 1) LAUNCHER_MPI(MPI_Comm_dup(MPI_COMM_WORLD, &comm_), kHint);
+  if (size_ > 1) LAUNCHER_MPI(MPI_Comm_dup(MPI_COMM_WORLD, &comm_), kGatherHint);
 }
 
 FiguresGather::~FiguresGather() {
@@ -25,7 +25,7 @@ FiguresGather::~FiguresGather() {
 
 void FiguresGather::Start(const std::vector<double>& figures) {
   LAUNCHER_REQUIRE(figures.size() == count_, "Give as many figures as was said at the start");
-  internal::WaitAll(&request_, 1, kHint);
+  internal::WaitAll(&request_, 1, kGatherHint);
   buffers_->sent = figures;
   untaken_ = root_;
   if (size_ == 1) {
@@ -35,14 +35,14 @@ void FiguresGather::Start(const std::vector<double>& figures) {
   const int count = static_cast<int>(count_);
   LAUNCHER_MPI(MPI_Igather(buffers_->sent.data(), count, MPI_DOUBLE, buffers_->received.data(), count,
                            MPI_DOUBLE, 0, comm_, &request_),
-               kHint);
+               kGatherHint);
 }
 
 std::optional<std::vector<std::vector<double>>> FiguresGather::Take(bool wait) {
   if (request_ != MPI_REQUEST_NULL) {
     int done = 0;
-    LAUNCHER_MPI(MPI_Test(&request_, &done, MPI_STATUS_IGNORE), kHint);
-    if (!done && wait) internal::WaitAll(&request_, 1, kHint);
+    LAUNCHER_MPI(MPI_Test(&request_, &done, MPI_STATUS_IGNORE), kGatherHint);
+    if (!done && wait) internal::WaitAll(&request_, 1, kGatherHint);
   }
   if (!untaken_ || request_ != MPI_REQUEST_NULL) return std::nullopt;
   untaken_ = false;

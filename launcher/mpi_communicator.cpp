@@ -2,14 +2,11 @@
 
 #include <pthread.h>
 
-#include <algorithm>
 #include <chrono>
-#include <climits>
-#include <cstdio>
 #include <utility>
 
 #include "launcher/error.h"
-#include "launcher/mpi_wait.h"
+#include "launcher/mpi_broadcast.h"
 #include "launcher/waiting.h"
 
 namespace launcher::internal {
@@ -91,6 +88,7 @@ void MpiCommunicator::StartAllReduce(torch::Tensor slice) {
 }
 
 void MpiCommunicator::WaitAll() {
+  const WaitingForRanks waiting;
   std::unique_lock lock(mutex_);
   finished_.wait(lock, [this] { return slices_.empty() || failure_ != nullptr; });
   sum_ = 0;
@@ -98,25 +96,12 @@ void MpiCommunicator::WaitAll() {
 }
 
 void MpiCommunicator::Broadcast(torch::Tensor tensor, int root) {
-  LAUNCHER_REQUIRE(tensor.device().is_cpu() && tensor.is_contiguous(),
-                   "Broadcast takes contiguous tensors on this communicator's device");
-  LAUNCHER_REQUIRE(root >= 0 && root < size_, "Root must be a rank");
   {
     const std::lock_guard lock(mutex_);
     if (failure_ != nullptr) std::rethrow_exception(failure_);
     LAUNCHER_REQUIRE(slices_.empty(), "Call WaitAll() before Broadcast()");
   }
-  const WaitingForRanks waiting;
-  constexpr char kHint[] = "Has another rank died, or broadcast a tensor of another size?";
-  auto* bytes = static_cast<char*>(tensor.data_ptr());
-  const auto total = static_cast<int64_t>(tensor.nbytes());
-  for (int64_t at = 0; at < total;) {
-    const int piece = static_cast<int>(std::min<int64_t>(total - at, INT_MAX));
-    MPI_Request request = MPI_REQUEST_NULL;
-    LAUNCHER_MPI(MPI_Ibcast(bytes + at, piece, MPI_BYTE, root, comm_, &request), kHint);
-    internal::WaitAll(&request, 1, kHint);
-    at += piece;
-  }
+  BroadcastOverMpi(std::move(tensor), root, size_, comm_);
 }
 
 absl::Status MpiCommunicator::Health() {

@@ -1,7 +1,7 @@
 #pragma once
 
-// The Communicator of CPU ranks: a thread beside the computing one sums slices over MPI in the order they
-// were started.
+// The Communicator of CPU ranks on several hosts: a thread beside the computing one sums slices over MPI in
+// the order they were started.
 
 #include <mpi.h>
 

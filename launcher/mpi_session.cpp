@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
+#include "launcher/deadline.h"
 #include "launcher/error.h"
 
 namespace launcher {
@@ -59,6 +60,7 @@ MpiSession::MpiSession(int* argc, char*** argv) : exceptions_at_start_(std::unca
   SetDefault("OMPI_MCA_mpi_yield_when_idle", "1");
   FindOwnOpenMpi();
 
+  const Deadline deadline(StartSeconds(), "MPI has not come up");
   int granted = MPI_THREAD_SINGLE;
   LAUNCHER_MPI(MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &granted), kStartHint);
   LAUNCHER_MPI(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), kStartHint);
@@ -77,6 +79,7 @@ MpiSession::MpiSession(int* argc, char*** argv) : exceptions_at_start_(std::unca
 
 MpiSession::~MpiSession() {
   if (std::uncaught_exceptions() > exceptions_at_start_) return;
+  const Deadline deadline(StartSeconds(), "MPI has not ended");
   if (const int code = MPI_Finalize(); code != MPI_SUCCESS) {
     std::fprintf(stderr, "%s: MPI_Finalize failed with MPI error %d\n", internal::ProcessLabel().c_str(),
                  code);
@@ -85,6 +88,7 @@ MpiSession::~MpiSession() {
 
 World World::FromMpi() {
   LAUNCHER_REQUIRE(Running(), "A World exists only while an MpiSession does");
+  const Deadline deadline(StartSeconds(), "MPI has not come up");
   World world;
   LAUNCHER_MPI(MPI_Comm_rank(MPI_COMM_WORLD, &world.rank), kStartHint);
   LAUNCHER_MPI(MPI_Comm_size(MPI_COMM_WORLD, &world.size), kStartHint);

@@ -9,8 +9,6 @@
 namespace launcher {
 namespace {
 
-constexpr int kSignals[] = {SIGTERM, SIGUSR1, SIGINT};
-
 // What the handler may touch: a lock-free atomic and nothing else.
 std::atomic<int> first_signal{0};
 static_assert(std::atomic<int>::is_always_lock_free);
@@ -23,7 +21,7 @@ void Remember(int signal) {
 
 }  // namespace
 
-StopSignals::StopSignals() {
+StopSignals::StopSignals(int chosen) : signals_{SIGTERM, SIGINT, chosen} {
   LAUNCHER_REQUIRE(!installed.exchange(true), "One StopSignals at a time");
   first_signal = 0;
   struct sigaction action = {};
@@ -31,9 +29,9 @@ StopSignals::StopSignals() {
   action.sa_flags = SA_RESTART;
   sigemptyset(&action.sa_mask);
   for (int i = 0; i < 3; ++i) {
-    if (sigaction(kSignals[i], &action, &before_[i]) != 0) {
+    if (sigaction(signals_[i], &action, &before_[i]) != 0) {
       const std::string why = std::generic_category().message(errno);
-      while (--i >= 0) sigaction(kSignals[i], &before_[i], nullptr);
+      while (--i >= 0) sigaction(signals_[i], &before_[i], nullptr);
       installed = false;
       internal::Fail("sigaction", __FILE__, __LINE__, why, "The system refuses a signal handler");
     }
@@ -42,7 +40,7 @@ StopSignals::StopSignals() {
 
 StopSignals::~StopSignals() {
   // The very calls that installed the handlers, with valid signal numbers: they cannot fail.
-  for (int i = 0; i < 3; ++i) sigaction(kSignals[i], &before_[i], nullptr);
+  for (int i = 0; i < 3; ++i) sigaction(signals_[i], &before_[i], nullptr);
   installed = false;
 }
 

@@ -1,7 +1,7 @@
 #pragma once
 
-// "Please stop": SIGTERM (schedulers), SIGUSR1 (SLURM's early warning), SIGINT (Ctrl-C) as a flag to look at
-// between steps.
+// "Please stop": SIGTERM (schedulers), SIGINT (Ctrl-C), and SIGUSR1 (SLURM's early warning) or another one,
+// as a flag to look at between steps.
 
 #include <csignal>
 
@@ -13,7 +13,8 @@ namespace launcher {
 // agree on at a step's end: a signal may have reached only some of them.
 class StopSignals {
  public:
-  StopSignals();
+  // `chosen`: the third one; see ChosenStopSignal.
+  explicit StopSignals(int chosen = SIGUSR1);
   ~StopSignals();
   StopSignals(const StopSignals&) = delete;
   StopSignals& operator=(const StopSignals&) = delete;
@@ -23,6 +24,7 @@ class StopSignals {
   int signal() const;
 
  private:
+  const int signals_[3];
   struct sigaction before_[3];
 };
 

@@ -2,10 +2,8 @@
 
 #include <mpi.h>
 #include <pthread.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
@@ -25,6 +23,8 @@
 #include "absl/strings/str_cat.h"
 #include "launcher/error.h"
 #include "launcher/stall.h"
+#include "launcher/stalled.h"
+#include "launcher/standard_error.h"
 #include "launcher/waiting.h"
 
 namespace launcher {
@@ -35,7 +35,7 @@ using internal::RankState;
 using Clock = std::chrono::steady_clock;
 
 constexpr int kTag = 0x57a11;  // see Note [Messages]
-constexpr char kHint[] = "Has another rank died, or does it run another version of this program?";
+constexpr char kWatchHint[] = "Has another rank died, or does it run another version of this program?";
 constexpr size_t kEvents = 64;          // of each rank; 24 bytes each
 constexpr double kLooksALimit = 20;     // how often to look within the shortest limit, and
 constexpr double kShortestLook = 0.05;  // the bounds of that, in seconds
@@ -115,16 +115,6 @@ std::string FileName() {
   localtime_r(&now, &local);
   std::strftime(text, sizeof(text), "stall-%Y%m%dT%H%M%S.jsonl", &local);
   return text;
-}
-
-// Not through stdio, whose locks a stuck thread may hold.
-void WriteToStandardError(std::string_view line) {
-  while (!line.empty()) {
-    const ssize_t written = write(STDERR_FILENO, line.data(), line.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return;
-    line.remove_prefix(static_cast<size_t>(written));
-  }
 }
 
 }  // namespace
@@ -237,7 +227,7 @@ class Watchdog::Watch {
         link.buffers->sent = own;
         LAUNCHER_MPI(MPI_Isend(&link.buffers->sent, sizeof(Report), MPI_BYTE, link.peer, kTag, MPI_COMM_WORLD,
                                &link.sending),
-                     kHint);
+                     kWatchHint);
         link.said_farewell = own.left != 0;
       }
       over = over && link.left() && link.said_farewell && Test(link.sending);
@@ -275,12 +265,12 @@ class Watchdog::Watch {
   void Receive(Link& link) {
     LAUNCHER_MPI(MPI_Irecv(&link.buffers->received, sizeof(Report), MPI_BYTE, link.peer, kTag, MPI_COMM_WORLD,
                            &link.receiving),
-                 kHint);
+                 kWatchHint);
   }
 
   static bool Test(MPI_Request& request) {
     int done = 0;
-    LAUNCHER_MPI(MPI_Test(&request, &done, MPI_STATUS_IGNORE), kHint);
+    LAUNCHER_MPI(MPI_Test(&request, &done, MPI_STATUS_IGNORE), kWatchHint);
     return done != 0;
   }
 
@@ -345,7 +335,8 @@ class Watchdog::Watch {
     } catch (const std::system_error&) {
       // Without it, then.
     }
-    if (!options_.folder.empty()) absl::StrAppend(&line, "; ", WriteEvents(std::move(events)));
+    absl::StrAppend(&line, kStallMark,
+                    options_.folder.empty() ? ": not kept" : WriteEvents(std::move(events)));
     WriteToStandardError(absl::StrCat(line, "\n"));
     Hooks hooks;
     // Asking for the health may block, but holds the lock.
@@ -357,7 +348,7 @@ class Watchdog::Watch {
     internal::EndWorld(code);
   }
 
-  // Says where they are.
+  // Says where they are, to follow kStallMark.
   std::string WriteEvents(std::string events) const {
     const auto path = std::filesystem::path(options_.folder) / FileName();
     auto written = std::make_shared<std::atomic<bool>>(false);
@@ -367,8 +358,8 @@ class Watchdog::Watch {
       file.close();
       *written = !file.fail();
     });
-    if (in_time && *written) return absl::StrCat("last events: ", path.string());
-    return absl::StrCat("the last events could not be written to ", path.string(),
+    if (in_time && *written) return absl::StrCat(": ", path.string());
+    return absl::StrCat(" could not be written to ", path.string(),
                         in_time ? "" : ", whose file system does not answer");
   }
 

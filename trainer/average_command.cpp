@@ -12,12 +12,12 @@
 namespace trainer {
 namespace {
 
-struct Arguments {
+struct AverageArguments {
   std::vector<std::string> checkpoints;
   std::string out;
 };
 
-absl::Status Average(const Arguments& arguments) {
+absl::Status Average(const AverageArguments& arguments) {
   ASSIGN_OR_RETURN(auto snapshot, engine::AverageCheckpoints(arguments.checkpoints));
   const auto step = snapshot.state.value("step", int64_t{0});
   snapshot.state.erase("step");
@@ -29,7 +29,7 @@ absl::Status Average(const Arguments& arguments) {
 }  // namespace
 
 Command AddAverage(CLI::App& app) {
-  const auto arguments = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<AverageArguments>();
   auto* options = app.add_subcommand("average", "a checkpoint whose weights are the mean of several ones'");
   options->add_option("checkpoints", arguments->checkpoints, "checkpoint folders of one run")->required();
   options->add_option("--out", arguments->out, "the checkpoint folder to make")->required();

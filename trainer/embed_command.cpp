@@ -15,18 +15,18 @@
 namespace trainer {
 namespace {
 
-struct Arguments {
+struct EmbedArguments {
   SplitOptions split;
   std::string out;
 };
 
-struct Prepared {
+struct PreparedSplit {
   SplitJob job;
   std::vector<std::string> ids;
 };
 
-absl::StatusOr<Prepared> Prepare(const Arguments& arguments, const launcher::World& world) {
-  Prepared prepared;
+absl::StatusOr<PreparedSplit> PrepareSplit(const EmbedArguments& arguments, const launcher::World& world) {
+  PreparedSplit prepared;
   ASSIGN_OR_RETURN(prepared.job, OpenSplitJob(arguments.split));
   if (world.rank != 0) return prepared;
   ASSIGN_OR_RETURN(prepared.ids, prepared.job.Ids());
@@ -40,8 +40,8 @@ absl::StatusOr<Prepared> Prepare(const Arguments& arguments, const launcher::Wor
   return prepared;
 }
 
-absl::Status WriteFiles(const engine::Embeddings& embeddings, const Prepared& prepared,
-                        const Arguments& arguments) {
+absl::Status WriteFiles(const engine::Embeddings& embeddings, const PreparedSplit& prepared,
+                        const EmbedArguments& arguments) {
   scoring::EmbeddingTable table{
       .values = embeddings.values, .width = embeddings.width, .ids = prepared.ids, .speakers = {}};
   std::string lines;
@@ -57,10 +57,10 @@ absl::Status WriteFiles(const engine::Embeddings& embeddings, const Prepared& pr
   return data::WriteFileAtomically(arguments.out + "/ids.txt", lines);
 }
 
-absl::Status Run(const Arguments& arguments, const launcher::World& world, int* exit_code) {
+absl::Status RunEmbed(const EmbedArguments& arguments, const launcher::World& world, int* exit_code) {
   const auto& options = arguments.split;
   ASSIGN_OR_RETURN(const auto device, options.model.Bind(world));
-  auto prepared = Prepare(arguments, world);
+  auto prepared = PrepareSplit(arguments, world);
   RETURN_IF_ERROR(launcher::AgreeOn(world, prepared.status()));
   const auto& job = prepared->job;
   if (world.rank == 0) WarnOfFrontEnd(job, options);
@@ -78,7 +78,7 @@ absl::Status Run(const Arguments& arguments, const launcher::World& world, int* 
 }  // namespace
 
 Command AddEmbed(CLI::App& app) {
-  const auto arguments = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<EmbedArguments>();
   auto* command = app.add_subcommand("embed", "the embedding of each utterance of a split, to HDF5 and .npy");
   arguments->split.AddTo(command);
   command
@@ -86,7 +86,7 @@ Command AddEmbed(CLI::App& app) {
                    "folder for embeddings.h5, embeddings.npy and ids.txt; made if need be")
       ->required();
   return {command,
-          [arguments](const launcher::World& world, int* code) { return Run(*arguments, world, code); }};
+          [arguments](const launcher::World& world, int* code) { return RunEmbed(*arguments, world, code); }};
 }
 
 }  // namespace trainer

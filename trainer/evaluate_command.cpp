@@ -9,7 +9,7 @@
 namespace trainer {
 namespace {
 
-absl::Status Run(const EvaluationOptions& options, const launcher::World& world, int* exit_code) {
+absl::Status RunEvaluate(const EvaluationOptions& options, const launcher::World& world, int* exit_code) {
   ASSIGN_OR_RETURN(const auto figures, EvaluateSplit(options, world));
   if (world.rank == 0) PrintJsonLine(figures);
   *exit_code = kExitDone;
@@ -26,7 +26,8 @@ Command AddEvaluate(CLI::App& app) {
   command->add_option(
       "--out", options->out,
       "folder for speakers.csv, confusion.csv, confusion.svg and evaluation.json; made if need be");
-  return {command, [options](const launcher::World& world, int* code) { return Run(*options, world, code); }};
+  return {command,
+          [options](const launcher::World& world, int* code) { return RunEvaluate(*options, world, code); }};
 }
 
 }  // namespace trainer

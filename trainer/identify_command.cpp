@@ -21,7 +21,7 @@ namespace {
 
 constexpr size_t kShown = 5;
 
-struct Arguments {
+struct IdentifyArguments {
   ModelOptions model;
   std::string enrol;  // folder or CSV of known voices; empty: the model's own speakers
   std::vector<std::string> files;
@@ -161,7 +161,7 @@ void Print(const std::string& file, const std::vector<Candidate>& candidates, co
   }
 }
 
-absl::Status Run(const Arguments& arguments, const launcher::World& world, int* exit_code) {
+absl::Status RunIdentify(const IdentifyArguments& arguments, const launcher::World& world, int* exit_code) {
   if (world.size > 1) {
     return absl::InvalidArgumentError("identify works in one process; start it without mpirun");
   }
@@ -196,7 +196,7 @@ absl::Status Run(const Arguments& arguments, const launcher::World& world, int* 
 }  // namespace
 
 Command AddIdentify(CLI::App& app) {
-  const auto arguments = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<IdentifyArguments>();
   auto* command = app.add_subcommand("identify", "who speaks in recordings: the five likeliest, with scores");
   arguments->model.AddTo(command);
   command->add_option(
@@ -205,8 +205,9 @@ Command AddIdentify(CLI::App& app) {
       "the speakers that the model was trained on");
   command->add_flag("--json", arguments->json, "one JSON line a recording");
   command->add_option("recordings", arguments->files, "flac, wav, ogg or mp3 files")->required();
-  return {command,
-          [arguments](const launcher::World& world, int* code) { return Run(*arguments, world, code); }};
+  return {command, [arguments](const launcher::World& world, int* code) {
+            return RunIdentify(*arguments, world, code);
+          }};
 }
 
 }  // namespace trainer

@@ -2,6 +2,7 @@
 #include <malloc.h>
 
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -9,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "launcher/mpi_session.h"
 #include "launcher/signal_thread.h"
+#include "launcher/stop_signal.h"
 #include "launcher/stop_signals.h"
 #include "trainer/commands.h"
 #include "trainer/config/config.h"
@@ -144,7 +146,10 @@ int Main(int argc, char** argv) {
   // From before MPI is up, which takes a second, to the end of the process: a signal meanwhile must neither
   // kill the rank nor turn a saved run into a killed one. Hence never destroyed: other static objects take
   // their time, too.
-  static const auto& stop = *new launcher::StopSignals();
+  const int chosen = launcher::ChosenStopSignal();
+  if (chosen == 0) return Refuse(argc, argv, launcher::StopSignalRefused());
+  std::signal(launcher::UnchosenStopSignal(), SIG_IGN);
+  static const auto& stop = *new launcher::StopSignals(chosen);
   return RunOnAllRanks(argc, argv,
                        [&](const auto& world, int* code) { return Train(train, world, stop, code); });
 }

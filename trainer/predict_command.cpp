@@ -18,7 +18,7 @@
 namespace trainer {
 namespace {
 
-struct Arguments {
+struct PredictArguments {
   SplitOptions split;
   std::vector<std::string> ensemble;  // further checkpoints
   std::string csv;
@@ -78,8 +78,8 @@ class Vote {
   std::vector<std::vector<int64_t>> utterances_;
 };
 
-absl::Status CheckSameSpeakers(const SplitJob& first, const SplitJob& member, const Arguments& arguments,
-                               const std::string& checkpoint) {
+absl::Status CheckSameSpeakers(const SplitJob& first, const SplitJob& member,
+                               const PredictArguments& arguments, const std::string& checkpoint) {
   const auto missing = [](const SplitJob& in, const SplitJob& of) -> const std::string* {
     const auto matched = engine::MatchSpeakers(of.trained.speakers, in.trained.speakers);
     const auto found = std::find(matched.begin(), matched.end(), -1);
@@ -106,7 +106,7 @@ absl::Status WriteAnswers(const std::vector<Vote::Answer>& answers, const SplitJ
   return data::WriteFileAtomically(path, csv);
 }
 
-absl::Status Run(const Arguments& arguments, const launcher::World& world, int* exit_code) {
+absl::Status RunPredict(const PredictArguments& arguments, const launcher::World& world, int* exit_code) {
   const auto& options = arguments.split;
   ASSIGN_OR_RETURN(const auto device, options.model.Bind(world));
   const auto prepare = [&]() -> absl::StatusOr<SplitJob> {
@@ -153,7 +153,7 @@ absl::Status Run(const Arguments& arguments, const launcher::World& world, int* 
 }  // namespace
 
 Command AddPredict(CLI::App& app) {
-  const auto arguments = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<PredictArguments>();
   auto* command = app.add_subcommand(
       "predict",
       "who speaks in each utterance of a split, labelled or not, as HW4's answer file (Id,Category)");
@@ -161,8 +161,9 @@ Command AddPredict(CLI::App& app) {
   command->add_option("--csv", arguments->csv, "the answer file")->required();
   command->add_option("--ensemble", arguments->ensemble,
                       "further checkpoints of the same speakers; the mean of all probabilities counts");
-  return {command,
-          [arguments](const launcher::World& world, int* code) { return Run(*arguments, world, code); }};
+  return {command, [arguments](const launcher::World& world, int* code) {
+            return RunPredict(*arguments, world, code);
+          }};
 }
 
 }  // namespace trainer

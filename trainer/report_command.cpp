@@ -24,7 +24,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Arguments {
+struct ReportArguments {
   std::vector<std::string> runs;
   std::string out;
   bool no_evaluate = false;
@@ -50,7 +50,7 @@ class LazyMpi {
   std::unique_ptr<launcher::MpiSession> session_;
 };
 
-EvaluationOptions OptionsFor(const report::Run& run, const Arguments& arguments) {
+EvaluationOptions OptionsFor(const report::Run& run, const ReportArguments& arguments) {
   EvaluationOptions options;
   options.split.model.checkpoint = run.folder + "/checkpoints/best";
   options.split.model.device = arguments.device;
@@ -84,7 +84,7 @@ absl::Status Evaluate(const EvaluationOptions& options, LazyMpi& mpi) {
 }
 
 // Adds the run's evaluation, which is made where it is missing or of an older checkpoint.
-report::ReportedRun WithEvaluation(report::Run run, const Arguments& arguments, LazyMpi& mpi) {
+report::ReportedRun WithEvaluation(report::Run run, const ReportArguments& arguments, LazyMpi& mpi) {
   const auto options = OptionsFor(run, arguments);
   auto evaluation = report::ReadEvaluation(options.out);
   const std::string why = evaluation.ok() ? report::WhyStale(*evaluation, run.folder) : "";
@@ -125,7 +125,7 @@ absl::Status CheckDifferent(const std::vector<std::string>& runs) {
   return absl::OkStatus();
 }
 
-absl::Status Run(const Arguments& arguments, const launcher::World& world, int* exit_code) {
+absl::Status RunReport(const ReportArguments& arguments, const launcher::World& world, int* exit_code) {
   RETURN_IF_ERROR(CheckDifferent(arguments.runs));
   std::vector<report::Run> read;
   for (const auto& folder : arguments.runs) {
@@ -162,7 +162,7 @@ absl::Status Run(const Arguments& arguments, const launcher::World& world, int* 
 }  // namespace
 
 Command AddReport(CLI::App& app) {
-  const auto arguments = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<ReportArguments>();
   auto* command = app.add_subcommand("report", "one HTML file that shows a run, or compares several");
   command->add_option("runs", arguments->runs, "run folders")->required();
   command->add_option("--out", arguments->out,
@@ -172,7 +172,7 @@ Command AddReport(CLI::App& app) {
   command->add_option("--device", arguments->device, "for evaluating: auto, cpu or cuda")
       ->capture_default_str();
   return {command,
-          [arguments](const launcher::World& world, int* code) { return Run(*arguments, world, code); },
+          [arguments](const launcher::World& world, int* code) { return RunReport(*arguments, world, code); },
           /*one_process=*/true};
 }
 

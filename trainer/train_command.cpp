@@ -1,3 +1,4 @@
+#include <optional>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -5,7 +6,10 @@
 #include "absl/strings/str_split.h"
 #include "data/status_macros.h"
 #include "launcher/control.h"
+#include "launcher/deadline.h"
+#include "launcher/stalled.h"
 #include "launcher/stop_signals.h"
+#include "launcher/watchdog.h"
 #include "trainer/commands.h"
 #include "trainer/config/config.h"
 #include "trainer/engine/train_loop.h"
@@ -33,6 +37,15 @@ absl::StatusOr<engine::TraceOptions> TraceOptionsOf(const TrainArguments& argume
 absl::Status Train(const TrainArguments& arguments, const launcher::World& world,
                    const launcher::StopSignals& stop, int* exit_code) {
   telemetry::StartLog({world.rank, world.host, arguments.verbosity});
+  // Until the configuration is there, which has limits of its own.
+  std::optional<launcher::Watchdog> watchdog;
+  if (const double seconds = launcher::StartSeconds(); seconds > 0) {
+    launcher::WatchdogOptions watching;
+    watching.phases = {{"reading the configuration", seconds}};
+    watching.exit_code = launcher::kExitStalled;
+    watching.advice = "start the run again";
+    watchdog.emplace(world, std::move(watching));
+  }
   const auto config = config::LoadRunConfig(arguments.config, arguments.overrides);
   RETURN_IF_ERROR(launcher::AgreeOn(world, config.status()));
   if (world.rank == 0) {
@@ -44,6 +57,7 @@ absl::Status Train(const TrainArguments& arguments, const launcher::World& world
     RETURN_IF_ERROR(launcher::AgreeOn(
         world, world.rank == 0 ? CheckOutputFile(trace->file, "--trace") : absl::OkStatus()));
   }
+  watchdog.reset();
   engine::TrainLoop loop(*config, world, stop, *trace);
   const auto end = loop.Run();
   RETURN_IF_ERROR(end.status());

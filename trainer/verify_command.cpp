@@ -24,20 +24,20 @@ namespace {
 
 constexpr int64_t kMostMadeTrials = 200'000;
 
-struct Arguments {
+struct VerifyArguments {
   SplitOptions split;
   std::string trials;  // a list; empty: made
   std::string out;     // empty: no files
   uint64_t seed = 1;   // of made trials
 };
 
-struct Prepared {
+struct PreparedTrials {
   SplitJob job;
   std::vector<std::string> ids;        // of the split
   std::vector<scoring::Trial> trials;  // numbers into ids
 };
 
-absl::StatusOr<std::vector<scoring::Trial>> ReadTrials(const Arguments& arguments,
+absl::StatusOr<std::vector<scoring::Trial>> ReadTrials(const VerifyArguments& arguments,
                                                        const std::vector<std::string>& ids) {
   ASSIGN_OR_RETURN(const auto text, data::ReadFile(arguments.trials));
   auto trials = scoring::ParseTrials(
@@ -46,7 +46,8 @@ absl::StatusOr<std::vector<scoring::Trial>> ReadTrials(const Arguments& argument
   return absl::InvalidArgumentError(absl::StrCat(arguments.trials, ": ", trials.status().message()));
 }
 
-absl::StatusOr<std::vector<scoring::Trial>> MakeTrials(const Arguments& arguments, const SplitJob& job) {
+absl::StatusOr<std::vector<scoring::Trial>> MakeTrials(const VerifyArguments& arguments,
+                                                       const SplitJob& job) {
   const auto where = absl::StrCat(arguments.split.data, ": split '", arguments.split.split, "': ");
   std::vector<int32_t> speakers;
   for (const int64_t utterance : job.utterances) {
@@ -65,8 +66,8 @@ absl::StatusOr<std::vector<scoring::Trial>> MakeTrials(const Arguments& argument
 }
 
 // The same on all ranks.
-absl::StatusOr<Prepared> Prepare(const Arguments& arguments, const launcher::World& world) {
-  Prepared prepared;
+absl::StatusOr<PreparedTrials> PrepareTrials(const VerifyArguments& arguments, const launcher::World& world) {
+  PreparedTrials prepared;
   ASSIGN_OR_RETURN(prepared.job, OpenSplitJob(arguments.split));
   ASSIGN_OR_RETURN(prepared.ids, prepared.job.Ids());
   if (arguments.trials.empty()) {
@@ -99,8 +100,8 @@ std::vector<scoring::TrialScore> ScoreTrials(const std::vector<scoring::Trial>& 
 }
 
 // On rank 0.
-absl::Status Report(const Prepared& prepared, const engine::Embeddings& embeddings,
-                    const Arguments& arguments) {
+absl::Status ReportTrials(const PreparedTrials& prepared, const engine::Embeddings& embeddings,
+                          const VerifyArguments& arguments) {
   const auto scores = ScoreTrials(prepared.trials, embeddings);
   const auto points = scoring::OperatingPoints(scores);
   const auto equal = scoring::EqualErrorRate(points);
@@ -133,16 +134,16 @@ absl::Status Report(const Prepared& prepared, const engine::Embeddings& embeddin
   return absl::OkStatus();
 }
 
-absl::Status Run(const Arguments& arguments, const launcher::World& world, int* exit_code) {
+absl::Status RunVerify(const VerifyArguments& arguments, const launcher::World& world, int* exit_code) {
   const auto& options = arguments.split;
   ASSIGN_OR_RETURN(const auto device, options.model.Bind(world));
-  const auto prepared = Prepare(arguments, world);
+  const auto prepared = PrepareTrials(arguments, world);
   RETURN_IF_ERROR(launcher::AgreeOn(world, prepared.status()));
   const auto& job = prepared->job;
   if (world.rank == 0) WarnOfFrontEnd(job, options);
   ASSIGN_OR_RETURN(const auto embeddings, job.Embed(options, world, device));
   RETURN_IF_ERROR(launcher::AgreeOn(
-      world, world.rank == 0 ? Report(*prepared, embeddings, arguments) : absl::OkStatus()));
+      world, world.rank == 0 ? ReportTrials(*prepared, embeddings, arguments) : absl::OkStatus()));
   *exit_code = kExitDone;
   return absl::OkStatus();
 }
@@ -150,7 +151,7 @@ absl::Status Run(const Arguments& arguments, const launcher::World& world, int* 
 }  // namespace
 
 Command AddVerify(CLI::App& app) {
-  const auto arguments = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<VerifyArguments>();
   auto* command = app.add_subcommand(
       "verify",
       "same speaker or not, by cosine of embeddings: equal error rate and minimal detection costs, as "
@@ -163,8 +164,9 @@ Command AddVerify(CLI::App& app) {
       ->capture_default_str();
   command->add_option("--out", arguments->out,
                       "folder for scores.csv, det.svg and, where trials are made, trials.txt");
-  return {command,
-          [arguments](const launcher::World& world, int* code) { return Run(*arguments, world, code); }};
+  return {command, [arguments](const launcher::World& world, int* code) {
+            return RunVerify(*arguments, world, code);
+          }};
 }
 
 }  // namespace trainer

@@ -20,6 +20,7 @@
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
+#include "launcher/stop_signal.h"
 
 namespace launcher::tool {
 namespace {
@@ -52,6 +53,7 @@ void Redirect(Stream stream, int pipe, int fd) {
   Redirect(options.out, out, STDOUT_FILENO);
   Redirect(options.err, err, STDERR_FILENO);
   signal(SIGPIPE, SIG_DFL);
+  signal(UnchosenStopSignal(), SIG_DFL);
   sigprocmask(SIG_SETMASK, &mask, nullptr);
   if (options.folder.empty() || chdir(options.folder.c_str()) == 0) execv(argv[0], argv);
   dprintf(STDERR_FILENO, "launcher: cannot start %s: %s\n", argv[0], std::strerror(errno));
@@ -96,13 +98,14 @@ Fd::~Fd() {
 Processes::Processes() {
   sigemptyset(&taken_);
   sigaddset(&taken_, SIGCHLD);
-  for (const int signal : {SIGUSR1, SIGTERM, SIGINT, SIGHUP}) {
+  for (const int signal : {ChosenStopSignal(), SIGTERM, SIGINT, SIGHUP}) {
     // nohup and the shell's `&` ignore some on purpose; one that is blocked would come through nevertheless.
     if (!IsIgnored(signal)) sigaddset(&taken_, signal);
   }
   signal(SIGCHLD, SIG_DFL);  // where it is ignored, ends are not told
   if (sigprocmask(SIG_BLOCK, &taken_, &mask_before_) != 0) Throw("sigprocmask");
   signal(SIGPIPE, SIG_IGN);
+  signal(UnchosenStopSignal(), SIG_IGN);
   signals_ = Fd(signalfd(-1, &taken_, SFD_CLOEXEC | SFD_NONBLOCK));
   if (signals_.get() < 0) Throw("signalfd");
   if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) Throw("prctl(PR_SET_CHILD_SUBREAPER)");

@@ -46,7 +46,7 @@ struct ChildOptions {
 struct Event {
   enum Kind { kSignal, kChildEnded, kReadable, kTimeout };
   Kind kind = kTimeout;
-  int signal = 0;     // kSignal: SIGUSR1, SIGTERM, SIGINT or SIGHUP
+  int signal = 0;     // kSignal: the stop signal (stop_signal.h), SIGTERM, SIGINT or SIGHUP
   pid_t pid = 0;      // kChildEnded: whose end, also of orphans
   int exit_code = 0;  // kChildEnded: 128 + n where signal n ended it
 };

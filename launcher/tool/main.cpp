@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "launcher/stop_signal.h"
 #include "launcher/tool/child_process.h"
 #include "launcher/tool/command_line.h"
 #include "launcher/tool/restart_policy.h"
@@ -120,6 +121,7 @@ int Main(int argc, char** argv) {
   if (!mpirun)
     return Refuse("mpirun not found: install Open MPI (Debian: openmpi-bin) or add its folder to PATH");
   settings.mpirun = *mpirun;
+  if (ChosenStopSignal() == 0) return Refuse(std::string(StopSignalRefused().message()));
   Processes processes;
   return Supervise(settings, processes);
 }

@@ -23,6 +23,13 @@ bool IsFromMpirun(const std::string& line) {
   return colon + 1 < end && line.find_first_not_of("0123456789", colon + 1) == end;
 }
 
+// "rank 3" and no more
+bool IsOnlyARank(const std::string& words) {
+  constexpr size_t kDigits = std::string_view("rank ").size();
+  return words.starts_with("rank ") && words.size() > kDigits &&
+         words.find_first_not_of("0123456789", kDigits) == std::string::npos;
+}
+
 // What follows the last `mark` in the line, up to one of `ends`; empty where there is no mark.
 std::string After(const std::string& line, const std::string& mark, const char* ends) {
   const size_t found = line.rfind(mark);
@@ -71,6 +78,9 @@ std::string FindCulprit(std::string_view standard_error) {
   for (char& letter : last_words) {
     if (absl::ascii_iscntrl(static_cast<unsigned char>(letter))) letter = ' ';
   }
+  // The first to end may do so because of another rank, which the message names: "rank 3 on node7 has made no
+  // progress".
+  if (IsOnlyARank(named) && IsOnlyARank(last_words.substr(0, last_words.find(" on ")))) return last_words;
   if (named.empty() || last_words.empty()) return absl::StrCat(named, last_words);
   return absl::StrCat(named, ": ", last_words);
 }

@@ -4,14 +4,16 @@
 #include <cmath>
 #include <csignal>
 
+#include "launcher/stop_signal.h"
+
 namespace launcher::tool {
 
 Verdict Judge(const Ending& ending, int restarts, int max_restarts) {
   if (IsOver(ending.exit_code)) return Verdict::kPassOn;
   if (ending.stop_requested) {
-    // SIGUSR1 ends a rank, or mpirun, that does not catch it yet, or does so no more. What matters is that
-    // nothing is lost by it.
-    const bool by_request = ending.exit_code == 128 + SIGUSR1;
+    // The stop signal ends a rank, or mpirun, that does not catch it yet, or does so no more. What matters is
+    // that nothing is lost by it.
+    const bool by_request = ending.exit_code == 128 + ChosenStopSignal();
     return by_request && (ending.saved || !ending.made_step) ? Verdict::kStopped : Verdict::kPassOn;
   }
   if (!ending.made_step) return Verdict::kNoProgress;

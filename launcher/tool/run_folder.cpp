@@ -18,21 +18,16 @@ namespace fs = std::filesystem;
 
 // More than a few lines of any file are never needed.
 constexpr int64_t kMostBytes = 1 << 20;
+constexpr int64_t kBeginBytes = 256;  // by which a file is known again: they hold a time
 
-int64_t SizeOf(const fs::path& path) {
-  std::error_code error;
-  const auto size = fs::file_size(path, error);
-  return error ? 0 : static_cast<int64_t>(size);
-}
-
-// Up to kMostBytes from `offset` on, or to the end where that is negative; empty where there is nothing. What
-// it finds is what opening the file finds: over NFS, sizes alone may be old.
-std::string Read(const fs::path& path, int64_t offset) {
+// Up to `most` bytes from `offset` on, or to the end where that is negative; empty where there is nothing.
+// What it finds is what opening the file finds: over NFS, sizes alone may be old.
+std::string Read(const fs::path& path, int64_t offset, int64_t most = kMostBytes) {
   std::ifstream file(path, std::ios::binary | std::ios::ate);
   const auto size = static_cast<int64_t>(file.tellg());
   if (!file || size <= offset) return "";
-  if (offset < 0) offset = std::max<int64_t>(0, size - kMostBytes);
-  std::string bytes(static_cast<size_t>(std::min(size - offset, kMostBytes)), '\0');
+  if (offset < 0) offset = std::max<int64_t>(0, size - most);
+  std::string bytes(static_cast<size_t>(std::min(size - offset, most)), '\0');
   file.seekg(offset);
   file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   bytes.resize(static_cast<size_t>(std::max<std::streamsize>(file.gcount(), 0)));
@@ -80,22 +75,33 @@ absl::StatusOr<RunConfig> ReadRunConfig(const std::string& yaml) {
   return absl::InvalidArgumentError("no run.dir, train.global_batch and train.accumulate in it");
 }
 
+RunFolder::Mark RunFolder::MarkOf(const std::string& path) {
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  const auto size = static_cast<int64_t>(file.tellg());
+  return file ? Mark{size, Read(path, 0, kBeginBytes)} : Mark{};
+}
+
+std::string RunFolder::Since(const Mark& mark, const std::string& path) {
+  const bool is_the_same = Read(path, 0, kBeginBytes).starts_with(mark.begin);
+  return Read(path, is_the_same ? mark.size : 0);
+}
+
 void RunFolder::MarkStart() {
-  starts_size_ = SizeOf(fs::path(path_) / "starts.jsonl");
-  log_size_ = SizeOf(fs::path(path_) / "train.log");
+  starts_ = MarkOf(path_ + "/starts.jsonl");
+  log_ = MarkOf(path_ + "/train.log");
   checkpoints_ = Checkpoints();
 }
 
 Progress RunFolder::SinceMark() const {
   Progress progress;
   const fs::path folder = path_;
-  const int64_t from_step = LastNumber(Read(folder / "starts.jsonl", starts_size_), "from_step");
+  const int64_t from_step = LastNumber(Since(starts_, path_ + "/starts.jsonl"), "from_step");
   if (from_step < 0) return progress;
   progress.ranks_are_up = true;
   progress.from_step = from_step;
   // metrics.jsonl has been cut to end at from_step by now.
   const int64_t logged = LastNumber(Read(folder / "metrics.jsonl", -1), "step");
-  const int64_t first = FirstStep(Read(folder / "train.log", log_size_));
+  const int64_t first = FirstStep(Since(log_, path_ + "/train.log"));
   progress.saved_step = from_step;
   for (const auto& [step, changed] : Checkpoints()) {
     const auto before = checkpoints_.find(step);

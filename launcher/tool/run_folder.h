@@ -46,9 +46,18 @@ class RunFolder {
   // Checkpoints by step, with the time of their last change in nanoseconds.
   std::map<int64_t, int64_t> Checkpoints() const;
 
+  // How much of a file that grows was there, and how it began: another one may have taken its place.
+  struct Mark {
+    int64_t size = 0;
+    std::string begin;
+  };
+  static Mark MarkOf(const std::string& path);
+  // What has been added since.
+  static std::string Since(const Mark& mark, const std::string& path);
+
   std::string path_;
-  int64_t starts_size_ = 0;
-  int64_t log_size_ = 0;
+  Mark starts_;
+  Mark log_;
   std::map<int64_t, int64_t> checkpoints_;
 };
 

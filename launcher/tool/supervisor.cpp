@@ -16,6 +16,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "launcher/stalled.h"
+#include "launcher/standard_error.h"
+#include "launcher/stop_signal.h"
 #include "launcher/tool/command_line.h"
 #include "launcher/tool/mpirun_words.h"
 #include "launcher/tool/placement.h"
@@ -30,19 +33,10 @@ using Clock = std::chrono::steady_clock;
 
 constexpr double kLookSeconds = 0.1;  // between looks whether the ranks are up, while a stop waits for them
 constexpr double kOrphanSeconds = 2;  // in which a rank notices that its mpirun is gone
+constexpr double kStallSeconds = 30;  // that mpirun has to end once a watchdog has ended the run
 constexpr size_t kKeptBytes = 16 << 10;  // of standard error, to find out who failed
 
-// All of it, or as much as is taken: whoever reads may be gone.
-void WriteAll(std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t written = write(STDERR_FILENO, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return;
-    bytes.remove_prefix(static_cast<size_t>(written));
-  }
-}
-
-void Say(const std::string& line) { WriteAll(absl::StrCat("launcher: ", line, "\n")); }
+void Say(const std::string& line) { WriteToStandardError(absl::StrCat("launcher: ", line, "\n")); }
 
 std::string Now() {
   char text[32];
@@ -96,6 +90,8 @@ class Supervisor {
   std::optional<int> ReadConfiguration();
   Failure RunOnce(const Placement& placement);
   void PassOn(int signal, pid_t mpirun);
+  // Whether mpirun has had its time to end since a watchdog ended the run.
+  bool IsHung() const;
   // Passes on what is there, or until the end. False once the writers are gone.
   bool RelayErrors(int fd);
   // False where a signal came meanwhile.
@@ -110,7 +106,8 @@ class Supervisor {
   RunConfig config_;
   std::optional<RunFolder> run_;
   StopRelay relay_;
-  std::string errors_;  // the last that was written to standard error in this start
+  std::string errors_;                        // the last that was written to standard error in this start
+  std::optional<Clock::time_point> stalled_;  // when a watchdog said in it that it ends the run
   std::vector<Failure> failures_;
 };
 
@@ -159,13 +156,14 @@ void Supervisor::PassOn(int signal, pid_t mpirun) {
   const bool first = !relay_.requested();
   const int sent = relay_.OnSignal(signal, first && run_->SinceMark().ranks_are_up);
   if (sent == 0) {
-    if (signal != SIGUSR1)
+    if (signal != ChosenStopSignal())
       Say(absl::StrCat(NameOfSignal(signal), ": the run is saving already; once more ends it at once"));
     return;
   }
   kill(mpirun, sent);
-  Say(sent == SIGUSR1 ? absl::StrCat(NameOfSignal(signal), ": the run is asked to save and stop")
-                      : absl::StrCat(NameOfSignal(signal), " again: mpirun is told to end the run at once"));
+  Say(sent == ChosenStopSignal()
+          ? absl::StrCat(NameOfSignal(signal), ": the run is asked to save and stop")
+          : absl::StrCat(NameOfSignal(signal), " again: mpirun is told to end the run at once"));
 }
 
 bool Supervisor::RelayErrors(int fd) {
@@ -176,15 +174,24 @@ bool Supervisor::RelayErrors(int fd) {
     if (bytes < 0) return errno == EAGAIN;
     if (bytes == 0) return false;
     const std::string_view piece(buffer, static_cast<size_t>(bytes));
-    WriteAll(piece);
+    WriteToStandardError(piece);
     errors_.append(piece);
+    if (!stalled_ && errors_.find(kStallMark) != std::string::npos) stalled_ = Clock::now();
     if (errors_.size() > 2 * kKeptBytes) errors_.erase(0, errors_.size() - kKeptBytes);
   }
+}
+
+bool Supervisor::IsHung() const {
+  return stalled_ && Clock::now() - *stalled_ >= std::chrono::duration<double>(kStallSeconds);
 }
 
 Failure Supervisor::RunOnce(const Placement& placement) {
   std::vector<std::string> command = {settings_.mpirun, "-np", absl::StrCat(placement.ranks), "-x",
                                       "TRAINER_RESTARTS"};
+  // To other hosts mpirun takes of the environment only what it is told to.
+  for (const char* variable : {kStopSignalVariable, "TRAINER_START_SECONDS"}) {
+    if (std::getenv(variable) != nullptr) command.insert(command.end(), {"-x", variable});
+  }
   if (!SettlesBinding(settings_.mpirun_words) &&
       std::getenv("OMPI_MCA_hwloc_base_binding_policy") == nullptr) {
     command.insert(command.end(), {"--bind-to", "none"});
@@ -195,6 +202,7 @@ Failure Supervisor::RunOnce(const Placement& placement) {
 
   run_->MarkStart();
   errors_.clear();
+  stalled_.reset();
   const auto start = Clock::now();
   Failure end;
   end.ranks = placement.ranks;
@@ -208,8 +216,10 @@ Failure Supervisor::RunOnce(const Placement& placement) {
   }
   int errors = mpirun->err.get();
   fcntl(errors, F_SETFL, O_NONBLOCK);
+  bool given_up = false;
   for (bool running = true; running;) {
-    const Event event = processes_.Next(relay_.waits_for_ranks() ? kLookSeconds : -1, errors);
+    const double look = relay_.waits_for_ranks() ? kLookSeconds : stalled_ && !given_up ? 1 : -1;
+    const Event event = processes_.Next(look, errors);
     switch (event.kind) {
       case Event::kSignal:
         PassOn(event.signal, mpirun->pid);
@@ -218,11 +228,19 @@ Failure Supervisor::RunOnce(const Placement& placement) {
         if (!RelayErrors(errors)) errors = -1;
         break;
       case Event::kTimeout:
-        if (run_->SinceMark().ranks_are_up) kill(mpirun->pid, relay_.OnRanksAreUp());
+        if (IsHung() && !given_up) {
+          // A host that hangs does not answer mpirun either, which would wait for it for ever.
+          Say(absl::StrFormat("mpirun has not ended %g s after the watchdog ended the run: it is killed",
+                              kStallSeconds));
+          given_up = true;
+          kill(mpirun->pid, SIGKILL);
+        } else if (relay_.waits_for_ranks() && run_->SinceMark().ranks_are_up) {
+          kill(mpirun->pid, relay_.OnRanksAreUp());
+        }
         break;
       case Event::kChildEnded:
         running = event.pid != mpirun->pid;
-        end.exit_code = event.exit_code;
+        end.exit_code = given_up ? kExitStalled : event.exit_code;
         break;
     }
   }

@@ -14,10 +14,11 @@ PROGRAMS = sys.argv.pop(1)
 
 
 class Parts(unittest.TestCase):
-    def run_quick(self, name, *arguments):
+    def run_quick(self, name, *arguments, keeps_data=True):
         with tempfile.TemporaryDirectory() as folder:
-            done = subprocess.run([sys.executable, PROJECT / "benchmarks" / name, "--programs", PROGRAMS, "--work", folder,
-                                   "--quick", *arguments], capture_output=True, text=True, timeout=200)
+            work = ["--work", folder] if keeps_data else []
+            done = subprocess.run([sys.executable, PROJECT / "benchmarks" / name, "--programs", PROGRAMS, *work, "--quick",
+                                   *arguments], capture_output=True, text=True, timeout=200)
             self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
             return done.stdout
 
@@ -30,6 +31,10 @@ class Parts(unittest.TestCase):
         text = self.run_quick("all_reduce.py")
         self.assertIn("| 4 KB |", text)
         self.assertIn("| 16 KB |", text)
+
+    def test_kernels(self):
+        text = self.run_quick("kernels.py", keeps_data=False)
+        self.assertIn("| GLU, depthwise convolution | (32, 128, 288), kernel 31 |", text)
 
     def test_scaling(self):
         text = self.run_quick("scaling.py", "--only", "ranks", "shards")

@@ -4,7 +4,9 @@
 #include <torch/torch.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -17,7 +19,16 @@ namespace {
 
 using testing::TestWorld;
 
-std::unique_ptr<Communicator> Make() { return MakeCommunicator(TestWorld(), torch::kCPU); }
+// Of both kinds that CPU ranks have.
+class AllReduceTest : public ::testing::TestWithParam<const char*> {
+ protected:
+  static std::unique_ptr<Communicator> Make() {
+    setenv("TRAINER_SHARED_MEMORY", std::string_view(GetParam()) == "mpi" ? "0" : "1", 1);
+    return MakeCommunicator(TestWorld(), torch::kCPU);
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Kinds, AllReduceTest, ::testing::Values("mpi", "shared memory"),
+                         [](const auto& kind) { return kind.index == 0 ? "Mpi" : "SharedMemory"; });
 
 // Element i of rank r is i % 1000 + r: small whole numbers, which floats add up exactly.
 torch::Tensor Numbers(int64_t count, int rank) {
@@ -37,11 +48,17 @@ uint64_t Hash(const torch::Tensor& tensor) {
   return hash;
 }
 
-TEST(MakeCommunicatorTest, ChoosesByWorldSize) {
-  EXPECT_STREQ(Make()->name(), TestWorld().size == 1 ? "single" : "mpi");
+TEST_P(AllReduceTest, IsOfThatKind) {
+  EXPECT_STREQ(Make()->name(), TestWorld().size == 1 ? "single" : GetParam());
 }
 
-TEST(AllReduceTest, SumsEverySize) {
+TEST_P(AllReduceTest, IsSharedMemoryOnlyWhereAllRanksWantIt) {
+  if (TestWorld().size == 1) GTEST_SKIP() << "one rank has nobody to share with";
+  setenv("TRAINER_SHARED_MEMORY", TestWorld().rank == 0 ? "0" : "1", 1);
+  EXPECT_STREQ(MakeCommunicator(TestWorld(), torch::kCPU)->name(), "mpi");
+}
+
+TEST_P(AllReduceTest, SumsEverySize) {
   const auto communicator = Make();
   // Fewer elements than ranks, not divisible by ranks, eager and rendezvous messages.
   for (const int64_t count : {0, 1, 2, 3, 5, 7, 1000, 4099, 25'000, 1'000'003}) {
@@ -52,7 +69,7 @@ TEST(AllReduceTest, SumsEverySize) {
   }
 }
 
-TEST(AllReduceTest, SumsMoreThanOneSegment) {
+TEST_P(AllReduceTest, SumsMoreThanOneSegment) {
   const auto communicator = Make();
   const int64_t count = (int64_t{16} << 20) + 12'345;
   torch::Tensor slice = Numbers(count, TestWorld().rank);
@@ -61,7 +78,7 @@ TEST(AllReduceTest, SumsMoreThanOneSegment) {
   EXPECT_TRUE(torch::equal(slice, SumOfNumbers(count)));
 }
 
-TEST(AllReduceTest, ManySlicesOfOneBufferStepAfterStep) {
+TEST_P(AllReduceTest, ManySlicesOfOneBufferStepAfterStep) {
   const auto communicator = Make();
   const int64_t lengths[] = {10, 1, 30'000, 7, 250'000, 4096, 0, 65'537};
   int64_t total = 0;
@@ -84,7 +101,7 @@ torch::Tensor RoundingNumbers(int64_t count) {
   return torch::randn({count}) * torch::pow(10.0, torch::randint(-4, 4, {count}).to(torch::kFloat32));
 }
 
-TEST(AllReduceTest, GivesTheSameBitsOnAllRanksAndEveryTime) {
+TEST_P(AllReduceTest, GivesTheSameBitsOnAllRanksAndEveryTime) {
   for (const int64_t count : {1, 3, 1001, 100'003, 3'000'017}) {
     uint64_t first = 0;
     for (int run = 0; run < 3; ++run) {
@@ -102,7 +119,7 @@ TEST(AllReduceTest, GivesTheSameBitsOnAllRanksAndEveryTime) {
   }
 }
 
-TEST(AllReduceTest, TheDataOfTheBitTestCouldShowAnotherOrder) {
+TEST(AllReduceTestItself, TheDataOfTheBitTestCouldShowAnotherOrder) {
   // Were these sums exact, the test above could not fail. Three terms are the least whose order matters.
   torch::manual_seed(0);
   const auto draw = [] {
@@ -114,8 +131,9 @@ TEST(AllReduceTest, TheDataOfTheBitTestCouldShowAnotherOrder) {
   EXPECT_GT(((a + b) + c).ne(a + (b + c)).sum().item<int64_t>(), 100);
 }
 
-TEST(AllReduceTest, GoesOnWhileTheCallerComputes) {
+TEST_P(AllReduceTest, GoesOnWhileTheCallerComputes) {
   if (TestWorld().size == 1) GTEST_SKIP() << "one rank has nobody to talk to";
+  if (GetParam() != std::string_view("mpi")) GTEST_SKIP() << "in shared memory the caller itself sums";
   const auto communicator = Make();
   torch::Tensor slice = Numbers(500'000, TestWorld().rank);
   Barrier();
@@ -128,7 +146,63 @@ TEST(AllReduceTest, GoesOnWhileTheCallerComputes) {
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(100));
 }
 
-TEST(AllReduceTest, IsRightWhileAllCoresAreBusy) {
+// As the flat gradient buffer of a model.
+TEST_P(AllReduceTest, SumsBuffersOfItsOwn) {
+  const auto communicator = Make();
+  for (const int64_t count : {1, 7, 100'003}) {
+    torch::Tensor buffer = communicator->MakeBuffer(count + 20, torch::kCPU);
+    EXPECT_EQ(buffer.abs().sum().item<float>(), 0);
+    torch::Tensor elsewhere = Numbers(300'000, TestWorld().rank);  // more than a desk holds
+    for (int step = 0; step < 5; ++step) {
+      buffer.narrow(0, 10, count).copy_(Numbers(count, TestWorld().rank + step));
+      buffer.narrow(0, count + 10, 10).fill_(1);
+      communicator->StartAllReduce(buffer.narrow(0, 10, count / 2));
+      if (step == 0) communicator->StartAllReduce(elsewhere);
+      communicator->StartAllReduce(buffer.narrow(0, 10 + count / 2, count - count / 2));
+      communicator->WaitAll();
+      EXPECT_TRUE(
+          torch::equal(buffer.narrow(0, 10, count), SumOfNumbers(count).add(step * TestWorld().size)));
+      EXPECT_EQ(buffer.narrow(0, 0, 10).abs().sum().item<float>(), 0) << "before the slice";
+      EXPECT_EQ(buffer.narrow(0, count + 10, 10).sum().item<float>(), 10) << "behind the slice";
+    }
+    EXPECT_TRUE(torch::equal(elsewhere, SumOfNumbers(300'000)));
+  }
+}
+
+TEST_P(AllReduceTest, ABufferOutlivesIt) {
+  torch::Tensor buffer;
+  {
+    const auto communicator = Make();
+    buffer = communicator->MakeBuffer(1000, torch::kCPU);
+    buffer.fill_(1);
+    communicator->StartAllReduce(buffer);
+    communicator->WaitAll();
+  }
+  EXPECT_EQ(buffer.sum().item<float>(), 1000.0f * static_cast<float>(TestWorld().size));
+}
+
+// A run may go on over other hosts: then its bits must stay, too.
+TEST(AllReduceTestItself, BothKindsGiveTheSameBits) {
+  if (TestWorld().size == 1) GTEST_SKIP() << "one rank has one kind";
+  for (const int64_t count : {3, 1001, 100'003, 600'017}) {
+    std::vector<torch::Tensor> sums;
+    for (const bool in_buffer : {false, true}) {
+      for (const char* share : {"0", "1"}) {
+        setenv("TRAINER_SHARED_MEMORY", share, 1);
+        const auto communicator = MakeCommunicator(TestWorld(), torch::kCPU);
+        torch::Tensor slice =
+            in_buffer ? communicator->MakeBuffer(count, torch::kCPU) : torch::empty({count});
+        slice.copy_(RoundingNumbers(count));
+        communicator->StartAllReduce(slice);
+        communicator->WaitAll();
+        sums.push_back(slice);
+      }
+    }
+    for (const auto& sum : sums) EXPECT_TRUE(torch::equal(sum, sums.front())) << count;
+  }
+}
+
+TEST_P(AllReduceTest, IsRightWhileAllCoresAreBusy) {
   const auto communicator = Make();
   const torch::Tensor mean = torch::full({200, 200}, 1.0 / 200);
   torch::Tensor work = torch::eye(200);
@@ -147,7 +221,7 @@ TEST(AllReduceTest, IsRightWhileAllCoresAreBusy) {
   EXPECT_NEAR(work[0][0].item<float>(), 1.0 / 200, 1e-5);  // the computing was real and unharmed
 }
 
-TEST(AllReduceTest, ALatePeerCountsAsTimeOfTheSum) {
+TEST_P(AllReduceTest, ALatePeerCountsAsTimeOfTheSum) {
   if (TestWorld().size == 1) GTEST_SKIP() << "one rank waits for nobody";
   const auto communicator = Make();
   torch::Tensor slice = torch::ones({1000});
@@ -166,7 +240,7 @@ TEST(AllReduceTest, ALatePeerCountsAsTimeOfTheSum) {
   EXPECT_EQ(communicator->TakeReduceSeconds(), 0);
 }
 
-TEST(AllReduceTest, CountsBytes) {
+TEST_P(AllReduceTest, CountsBytes) {
   const auto communicator = Make();
   communicator->StartAllReduce(torch::ones({1000}));
   communicator->StartAllReduce(torch::ones({10, 5}));
@@ -175,14 +249,14 @@ TEST(AllReduceTest, CountsBytes) {
   EXPECT_EQ(communicator->TakeReducedBytes(), 0);
 }
 
-TEST(AllReduceTest, WaitingForNothingReturns) {
+TEST_P(AllReduceTest, WaitingForNothingReturns) {
   const auto communicator = Make();
   communicator->WaitAll();
   communicator->WaitAll();
   EXPECT_TRUE(communicator->Health().ok());
 }
 
-TEST(AllReduceTest, RefusesWhatItCannotSum) {
+TEST_P(AllReduceTest, RefusesWhatItCannotSum) {
   if (TestWorld().size == 1) GTEST_SKIP() << "a world of one touches no tensor";
   const auto communicator = Make();
   EXPECT_THROW(communicator->StartAllReduce(torch::ones({4}, torch::kFloat64)), Error);
@@ -190,7 +264,7 @@ TEST(AllReduceTest, RefusesWhatItCannotSum) {
   communicator->WaitAll();
 }
 
-TEST(AllReduceTest, ControlCollectivesMayRunMeanwhile) {
+TEST_P(AllReduceTest, ControlCollectivesMayRunMeanwhile) {
   const auto communicator = Make();
   torch::Tensor slice = Numbers(2'000'000, TestWorld().rank);
   communicator->StartAllReduce(slice);
@@ -199,7 +273,7 @@ TEST(AllReduceTest, ControlCollectivesMayRunMeanwhile) {
   EXPECT_TRUE(torch::equal(slice, SumOfNumbers(2'000'000)));
 }
 
-TEST(AllReduceTest, TwoCommunicatorsDoNotMix) {
+TEST_P(AllReduceTest, TwoCommunicatorsDoNotMix) {
   const auto a = Make();
   const auto b = Make();
   torch::Tensor first = Numbers(300'000, TestWorld().rank);
@@ -214,7 +288,7 @@ TEST(AllReduceTest, TwoCommunicatorsDoNotMix) {
   EXPECT_TRUE(torch::equal(second, SumOfNumbers(200'000)));
 }
 
-TEST(BroadcastTest, FromEachRootInAnyType) {
+TEST_P(AllReduceTest, BroadcastsFromEachRootInAnyType) {
   const auto communicator = Make();
   for (int root = 0; root < TestWorld().size; ++root) {
     for (const auto type : {torch::kFloat32, torch::kInt64, torch::kBFloat16, torch::kBool, torch::kUInt8}) {
@@ -228,7 +302,7 @@ TEST(BroadcastTest, FromEachRootInAnyType) {
   }
 }
 
-TEST(BroadcastTest, RefusesWhatItCannotSend) {
+TEST_P(AllReduceTest, RefusesWhatItCannotSend) {
   if (TestWorld().size == 1) GTEST_SKIP() << "a world of one touches no tensor";
   const auto communicator = Make();
   EXPECT_THROW(communicator->Broadcast(torch::ones({4, 4}).t().slice(0, 0, 2), 0), Error);

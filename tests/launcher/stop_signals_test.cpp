@@ -3,9 +3,13 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cstdlib>
+#include <initializer_list>
 #include <thread>
+#include <utility>
 
 #include "launcher/error.h"
+#include "launcher/stop_signal.h"
 
 namespace launcher {
 namespace {
@@ -28,6 +32,32 @@ INSTANTIATE_TEST_SUITE_P(All, StopSignalsTest, ::testing::Values(SIGTERM, SIGUSR
                                   : parameter.param == SIGUSR1 ? "SIGUSR1"
                                                                : "SIGINT";
                          });
+
+TEST(StopSignalsTest, AnotherOneInPlaceOfTheThird) {
+  EXPECT_EQ(ChosenStopSignal(), SIGUSR1);
+  for (const auto& [text, signal] : std::initializer_list<std::pair<const char*, int>>{{"USR2", SIGUSR2},
+                                                                                       {"SIGUSR2", SIGUSR2},
+                                                                                       {"USR1", SIGUSR1},
+                                                                                       {"", SIGUSR1},
+                                                                                       {"KILL", 0},
+                                                                                       {"12", 0}}) {
+    ASSERT_EQ(setenv(kStopSignalVariable, text, 1), 0);
+    EXPECT_EQ(ChosenStopSignal(), signal) << text;
+    if (signal != 0) {
+      EXPECT_EQ(ChosenStopSignal() + UnchosenStopSignal(), SIGUSR1 + SIGUSR2) << text;
+    }
+  }
+  ASSERT_EQ(unsetenv(kStopSignalVariable), 0);
+  const auto before = signal(SIGUSR1, SIG_IGN);
+  {
+    const StopSignals signals(SIGUSR2);
+    ASSERT_EQ(kill(getpid(), SIGUSR1), 0);
+    EXPECT_FALSE(signals.requested());
+    ASSERT_EQ(kill(getpid(), SIGUSR2), 0);
+    EXPECT_EQ(signals.signal(), SIGUSR2);
+  }
+  EXPECT_EQ(signal(SIGUSR1, before), SIG_IGN);
+}
 
 TEST(StopSignalsTest, TheFirstOneIsKept) {
   const StopSignals signals;

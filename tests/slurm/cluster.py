@@ -7,6 +7,7 @@ needs nor disturbs an installed SLURM. The daemons are children of this process 
 import contextlib
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -43,7 +44,11 @@ SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=1,bf
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 KillWait=20
+# Tests look at jobs that ended long ago; 300 s where nothing is said.
+MinJobAge=7200
 ReturnToService=2
+# Open MPI names its shared memory after the job: clusters side by side must not count alike.
+FirstJobId={first_job}
 MpiDefault=none
 {nodes}
 PartitionName=cheap Nodes=ALL Default=YES PriorityTier=1 GraceTime=20
@@ -94,6 +99,7 @@ class Cluster:
                  for (name, cpus), port in zip(nodes.items(), ports[1:])]
         configuration = self.folder / "slurm.conf"
         configuration.write_text(CONFIGURATION.format(host=socket.gethostname(), controller_port=ports[0],
+                                                      first_job=random.randrange(1, 50_000_000, 1000),
                                                       folder=self.folder, nodes="\n".join(lines)))
         for node in nodes:
             # A folder each: the PMIx servers of two nodes would meet in one folder for temporary files.
@@ -169,14 +175,18 @@ class Cluster:
 
     def ranks(self, job, program):
         """{rank: process id} of the living ranks of a job, which may be a task of an array ("12_3")."""
+        return {int(environment["PMIX_RANK"]): process
+                for process, environment in self.processes(job, program).items() if "PMIX_RANK" in environment}
+
+    def processes(self, job, program):
+        """{process id: its environment} of the living processes of a job that run this program."""
         number = self.show(job).get("JobId")
         found = {}
         for process, environment in self._living():
-            if environment.get("SLURM_JOB_ID") != number or "PMIX_RANK" not in environment:
-                continue
             with contextlib.suppress(OSError):
-                if os.path.basename(os.readlink(f"/proc/{process}/exe")) == program:
-                    found[int(environment["PMIX_RANK"])] = process
+                if (environment.get("SLURM_JOB_ID") == number and
+                        os.path.basename(os.readlink(f"/proc/{process}/exe")) == program):
+                    found[process] = environment
         return found
 
     def _living(self, below=""):

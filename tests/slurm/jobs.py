@@ -24,7 +24,7 @@ from cluster import Cluster, wait_until, why_not
 from run_trainer import RunTestCase, checkpoint_bytes, checkpoints, last_step, train, training
 
 SCRIPTS = HERE.parents[1] / "slurm"
-STOPPED = 75
+STOPPED, STALLED = 75, 76
 RANKS = 2
 # Long enough to be met in the middle, a millisecond a step.
 SETTINGS = {"schedule__total_steps": 4000, "checkpoint__every": 100, "train__validate_every": 500,
@@ -63,8 +63,10 @@ class Slurm(RunTestCase):
         # steps. All jobs run on n1 but those of the tests that preempt them or take the node away.
         cls.warned = cls.submit_and_halt("warned", "--signal=B:USR1@55")
         cls.limited = cls.submit_and_halt("limited", "--signal=USR2@0")
-        cls.waker = threading.Thread(target=cls.wake_when_warned, daemon=True)
-        cls.waker.start()
+        cls.wakers = {name: threading.Thread(target=wait, daemon=True)
+                      for name, wait in (("warned", cls.wake_when_warned), ("limited", cls.wait_until_limited))}
+        for waker in cls.wakers.values():
+            waker.start()
         cls.reference = cls.shared / "reference"
         train(cls(), RANKS, cls.data, cls.reference, **SETTINGS)
 
@@ -79,10 +81,18 @@ class Slurm(RunTestCase):
     def wake_when_warned(cls):
         wait_until(lambda: "SIGUSR1: asking the ranks to save" in cls.warned.log(), "SLURM's warning")
         cls.signal_ranks(cls.warned, signal.SIGCONT)
-        wait_until(lambda: "requeueing" in cls.warned.log(), "requeueing")
-        # SLURM looks at the time every 30 s, and would warn again if that fell into the rest of the run.
-        wait_until(lambda: cls.cluster.show(cls.warned.number)["JobState"] == "PENDING", "the requeued job")
-        cls.cluster.command("scontrol", "update", f"JobId={cls.warned.number}", "TimeLimit=10")
+        cls.raise_limit_when_requeued(cls.warned)
+
+    @classmethod
+    def wait_until_limited(cls):
+        wait_until(lambda: "DUE TO TIME LIMIT" in cls.limited.log(), "the time limit", limit_seconds=180)
+        cls.raise_limit_when_requeued(cls.limited)
+
+    @classmethod
+    def raise_limit_when_requeued(cls, job):
+        """The rest of the run may take more than a minute where the machine is slow, and has no limit to meet."""
+        wait_until(lambda: cls.cluster.show(job.number)["Restarts"] == "1", "the requeued job")
+        cls.cluster.command("scontrol", "update", f"JobId={job.number}", "TimeLimit=10")
 
     @classmethod
     def submit(cls, run_dir, sbatch=(), script="train", arguments=None, launcher="", **overrides):
@@ -112,10 +122,16 @@ class Slurm(RunTestCase):
         for process in ranks.values():
             os.kill(process, number)
 
+    def signal_processes(self, job, program, number):
+        processes = self.cluster.processes(job.number, program)
+        self.assertTrue(processes, f"job {job.number} has no {program}")
+        for process in processes:
+            os.kill(process, number)
+
     def state(self, job):
         return self.cluster.show(job.number)["JobState"]
 
-    def wait_for_end(self, job, expected, limit_seconds=90):
+    def wait_for_end(self, job, expected, limit_seconds=400):
         over = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED"}
         self.wait_for(job, lambda: self.state(job) in over, "the end", limit_seconds)
         self.assertEqual(self.state(job), expected, f"{job.log()}\n{self.cluster.logs()}")
@@ -155,8 +171,83 @@ class Slurm(RunTestCase):
                               "srun starts 2 ranks (this SLURM has PMIx)", job.log())
                 self.assertEqual("SIGUSR1: asking the ranks to save" in job.log(), way != "direct")
 
+    def program_that_waits(self):
+        """The folder of a trainer that leaves a line in `begun`, and three seconds in which the script can be signalled."""
+        folder, begun = self.scratch / "slow-bin", self.scratch / "begun"
+        folder.mkdir()
+        begun.touch()
+        program = folder / "trainer"
+        program.write_text(f'#!/bin/sh\ncase "$*" in *--print-config*) echo >>"{begun}"; sleep 3;; esac\n'
+                           f'exec "{run_trainer.trainer()}" "$@"\n')
+        program.chmod(0o755)
+        return folder, lambda: begun.read_text().count("\n")
+
+    def ask_to_stop(self, job):
+        self.cluster.command("scancel", "--batch", "--signal=USR1", job.number)
+
+    def test_asked_to_stop_before_it_has_begun(self):
+        """Once it is requeued; twice, without a step in between, it is not."""
+        folder, begun = self.program_that_waits()
+        job = self.submit(self.scratch / "run", sbatch=[f"--export=ALL,TRAINER_BIN={folder}"])
+        self.wait_for(job, lambda: begun() == 1, "the first start")
+        self.ask_to_stop(job)
+        self.wait_for(job, lambda: begun() == 2, "the second start")
+        self.assertIn("exit code 75; newest checkpoint: none", job.log())
+        self.ask_to_stop(job)
+        self.assert_ended(job, "FAILED", exit_code=1, restarts=1)
+        self.assertIn("no new checkpoint in two starts in a row; not requeued", job.log())
+
+    def test_asked_to_stop_while_the_ranks_come_up(self):
+        """No signal is lost, although srun drops those that come before its tasks are up."""
+        job = self.submit(self.scratch / "run")
+        self.wait_for(job, lambda: "srun starts" in job.log(), "srun")
+        self.ask_to_stop(job)
+        self.assert_ended(job, "COMPLETED", restarts=1)
+        self.assert_as_undisturbed(job)
+
+    def test_another_signal(self):
+        job = self.submit(self.scratch / "run", sbatch=["--export=ALL,TRAINER_STOP_SIGNAL=USR2"])
+        self.wait_for_step(job, 50)
+        self.cluster.command("scancel", "--batch", "--signal=USR2", job.number)
+        self.assert_went_on(job)
+        self.assertIn("SIGUSR2: asking the ranks to save", job.log())
+
+    def test_a_stall_is_requeued(self):
+        job = self.submit(self.scratch / "run", watchdog__timeout_seconds=5, watchdog__first_step_seconds=120)
+        self.wait_for_step(job, 150)
+        os.kill(self.cluster.ranks(job.number, "trainer")[1], signal.SIGSTOP)
+        self.assert_went_on(job)
+        self.assertIn("rank 1 on ", job.log())
+        self.assertIn(f"the ranks ended with exit code {STALLED}; newest checkpoint: ", job.log())
+
+    def test_an_mpirun_that_hangs_is_ended_and_requeued(self):
+        """As where it waits for a host that hangs."""
+        job = self.submit(self.scratch / "run", launcher="mpirun", watchdog__timeout_seconds=5,
+                          watchdog__first_step_seconds=120)
+        self.wait_for_step(job, 150)
+        self.signal_processes(job, "orterun", signal.SIGSTOP)
+        os.kill(self.cluster.ranks(job.number, "trainer")[1], signal.SIGSTOP)
+        self.assert_went_on(job)
+        self.assertIn("the ranks have not ended 30 s after the watchdog ended the run: they are killed", job.log())
+        self.assertIn(f"the ranks ended with exit code {STALLED}; newest checkpoint: ", job.log())
+
+    def test_killed_while_it_is_to_stop_it_fails(self):
+        job = self.submit(self.scratch / "run")
+        self.wait_for_step(job, 150)
+        rank = self.cluster.ranks(job.number, "trainer")[1]
+        os.kill(rank, signal.SIGSTOP)
+        self.ask_to_stop(job)
+        self.wait_for(job, lambda: "asking the ranks to save" in job.log(), "the request")
+        os.kill(rank, signal.SIGKILL)
+        self.assert_ended(job, "FAILED", exit_code=128 + signal.SIGKILL)
+
+    def test_a_stop_signal_that_is_none(self):
+        job = self.submit(self.scratch / "run", sbatch=["--export=ALL,TRAINER_STOP_SIGNAL=KILL"])
+        self.assert_ended(job, "FAILED", exit_code=2)
+        self.assertIn("TRAINER_STOP_SIGNAL=KILL: set it to USR1 or USR2", job.log())
+
     def test_cancelled_it_is_saved_and_not_requeued(self):
-        job = self.submit(self.scratch / "a run")
+        job = self.submit(self.scratch / 'a "run"')
         self.wait_for_step(job, 150)
         self.cluster.command("scancel", job.number)
         self.wait_for_end(job, "CANCELLED")
@@ -164,7 +255,7 @@ class Slurm(RunTestCase):
         step = job.last_checkpoint()
         self.assertEqual(step, last_step(job.run_dir) // 10 * 10 + step % 10)
         self.assertIn(f"exit code {STOPPED}; newest checkpoint: {step}", job.log())
-        again = self.submit(self.scratch / "a run")
+        again = self.submit(self.scratch / 'a "run"')
         self.assert_ended(again, "COMPLETED")
         self.assertIn(f"going on from step {step} ", again.log())
         self.assertEqual(self.state(job), "CANCELLED")
@@ -248,12 +339,13 @@ class Slurm(RunTestCase):
                 for task in numbers}
 
     def test_an_array_of_seeds(self):
-        jobs = self.array("7,8", training(self.data, self.scratch / "task-{}", run__seed="{}", **SETTINGS))
+        jobs = self.array("6,7", training(self.data, self.scratch / "task-{}", run__seed="{}", **SETTINGS))
         self.wait_for_step(jobs[7], 50)
+        # The last task has the array's own number as its job number: the others must not be requeued with it.
         self.cluster.command("scancel", "--batch", "--signal=USR1", jobs[7].number)
         self.assert_went_on(jobs[7])  # the seed in tiny.yaml is 7
-        self.assert_ended(jobs[8], "COMPLETED")
-        self.assertNotEqual(checkpoint_bytes(jobs[8].run_dir), checkpoint_bytes(self.reference))
+        self.assert_ended(jobs[6], "COMPLETED", restarts=0)
+        self.assertNotEqual(checkpoint_bytes(jobs[6].run_dir), checkpoint_bytes(self.reference))
 
     def test_an_array_of_a_list(self):
         sweep = self.scratch / "sweep.txt"
@@ -293,13 +385,14 @@ class Slurm(RunTestCase):
         self.assertIn("4 utterances", job.log())
 
     def test_time_nearly_up(self):
-        self.waker.join()
+        self.wakers["warned"].join()
         self.assert_went_on(self.warned)
         self.assertNotIn("DUE TO TIME LIMIT", self.warned.log())
 
     def test_time_up(self):
         """Without a warning the end of the time itself is one: KillWait is long enough to save. SLURM wakes the ranks."""
-        self.wait_for(self.limited, lambda: "DUE TO TIME LIMIT" in self.limited.log(), "the time limit", limit_seconds=120)
+        self.wakers["limited"].join()
+        self.assertIn("DUE TO TIME LIMIT", self.limited.log())
         self.assert_went_on(self.limited)
 
 

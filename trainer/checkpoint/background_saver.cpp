@@ -18,6 +18,7 @@ void BackgroundSaver::Start(Save save) {
     // Of this thread alone, under Linux. Where it fails, the save just takes as much as others do.
     (void)setpriority(PRIO_PROCESS, 0, kNice);
     if (save.complete.valid()) save.complete.get();
+    if (save.before) save.before();
     Outcome outcome;
     outcome.status = store_.Save(save.step, save.snapshot, save.is_best);
     outcome.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <future>
 #include <optional>
 
@@ -25,6 +26,7 @@ class BackgroundSaver {
     Snapshot snapshot;
     bool is_best = false;
     std::shared_future<void> complete;  // where there is one: no tensor is read before
+    std::function<void()> before;  // where there is one: called before anything is written, by that thread
   };
 
   struct Outcome {

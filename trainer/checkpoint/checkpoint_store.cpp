@@ -112,12 +112,19 @@ absl::Status CheckpointStore::Save(int64_t step, const Snapshot& snapshot, bool 
   if (!encoded.ok()) return WithContext(encoded.status(), before, "");
   const std::string target = absl::StrCat(folder_, "/", StepName(step));
   const std::string temporary = absl::StrCat(folder_, "/", kTemporary, StepName(step));
+  const auto check_owner = [&] {
+    return !is_ours_ || is_ours_()
+               ? absl::OkStatus()
+               : absl::FailedPreconditionError("the run folder was deleted, moved or taken by another run");
+  };
   const auto save = [&]() -> absl::Status {
+    RETURN_IF_ERROR(check_owner());
     RETURN_IF_ERROR(MakeFolders(folder_));
     RemoveLeftovers();
     RETURN_IF_ERROR(FinishInterrupted());
     if (!Holds(target, *encoded)) {
       RETURN_IF_ERROR(WriteFolder(temporary, *encoded));
+      RETURN_IF_ERROR(check_owner());
       RETURN_IF_ERROR(ReplaceFolder(temporary, target));
       RETURN_IF_ERROR(data::SyncFolder(folder_));
     }

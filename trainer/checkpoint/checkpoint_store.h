@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -54,6 +55,11 @@ class CheckpointStore {
   // complete). kResourceExhausted: the disk is full.
   absl::Status Save(int64_t step, const Snapshot& snapshot, bool is_best);
 
+  // From now on Save asks `is_ours`, on its own thread, before it writes and again before the new folder gets
+  // its name; where it says no, the run folder has been taken away and Save fails with kFailedPrecondition,
+  // leaving all as it is.
+  void Guard(std::function<bool()> is_ours) { is_ours_ = std::move(is_ours); }
+
   // Sets the links that a Save, interrupted after its folder was complete, did not get to. For rank 0 before
   // resuming: otherwise `best` may lag behind what the newest state says. The next Save does it too.
   absl::Status FinishInterrupted() const;
@@ -83,6 +89,7 @@ class CheckpointStore {
 
   std::string folder_;
   int64_t keep_;
+  std::function<bool()> is_ours_;
 };
 
 // A model alone, from a checkpoint folder (with its state) or from a .safetensors file (state: null).

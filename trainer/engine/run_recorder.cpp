@@ -165,7 +165,7 @@ double RunRecorder::Interval::StepSeconds() const {
   return steps == 0 ? 0 : (clock.Seconds() - between) / static_cast<double>(steps);
 }
 
-RunRecorder::RunRecorder(const config::Config& config, RecordedRun run)
+RunRecorder::RunRecorder(const config::Config& config, RecordedRun run, std::function<bool()> folder_is_ours)
     : config_(config),
       run_(std::move(run)),
       schedule_{config.optimizer.lr, config.schedule.warmup_steps, config.schedule.total_steps,
@@ -173,11 +173,13 @@ RunRecorder::RunRecorder(const config::Config& config, RecordedRun run)
       gpu_(launcher::DescribeGpu(run_.device)),
       gpu_monitor_(gpu_.pci_bus_id),
       peak_flops_(PeakOfAll(config, run_.world.size, gpu_.name)),
-      gather_(run_.world, kRankFigures) {
+      gather_(run_.world, kRankFigures),
+      folder_is_ours_(std::move(folder_is_ours)) {
   totals_.restarts = RestartsByLauncher();
 }
 
 RunRecorder::~RunRecorder() {
+  Flush();
   telemetry::ShowStatus("");
   if (prometheus_) prometheus_->Update(totals_);  // with what has happened since the last log line
 }
@@ -198,12 +200,23 @@ absl::Status RunRecorder::OpenFiles(int64_t step) {
   RETURN_IF_ERROR(data::WriteFileAtomically((folder / "config.yaml").string(), config::ToYaml(config_)));
   ASSIGN_OR_RETURN(auto metrics, telemetry::MetricsFile::Open((folder / "metrics.jsonl").string(), step));
   metrics_.emplace(std::move(metrics));
-  if (config_.metrics.tensorboard) tensorboard_.emplace(config_, step);
+  warned_of_metrics_ = folder_is_lost_ = false;
+  if (config_.metrics.tensorboard)
+    tensorboard_.emplace(config_, step, writing_, [this] { return !folder_is_lost_; });
   RETURN_IF_ERROR(WriteStart(step));
+  if (prometheus_) RETURN_IF_ERROR(prometheus_->WriteEndpointFile());
   return absl::OkStatus();
 }
 
+void RunRecorder::FlushToDisk() {
+  writing_.Post([this] {
+    if (metrics_ && !folder_is_lost_) metrics_->Sync();
+  });
+  writing_.Wait();
+}
+
 void RunRecorder::CloseFiles() {
+  Flush();
   metrics_.reset();
   tensorboard_.reset();
 }
@@ -381,15 +394,17 @@ void RunRecorder::Log(int64_t step, PhaseClock& clock, launcher::Communicator& c
 }
 
 void RunRecorder::Write(const telemetry::IntervalFigures& figures) {
-  telemetry::Info(LogLine(figures));
-  telemetry::Detail(DetailLine(figures));
-  // Not a reason to lose the run: saving a checkpoint will fail loudly if the disk stays full.
-  if (metrics_) {
+  writing_.Post([this, figures] {
+    telemetry::Info(LogLine(figures));
+    telemetry::Detail(DetailLine(figures));
+    if (!folder_is_ours_()) folder_is_lost_ = true;
+    if (!metrics_ || folder_is_lost_) return;
+    // Not a reason to lose the run: saving a checkpoint will fail loudly if the disk stays full.
     const auto status = metrics_->Append(telemetry::ToJson(figures));
     if (!status.ok() && !std::exchange(warned_of_metrics_, true)) {
       telemetry::Warn(std::string(status.message()));
     }
-  }
+  });
   if (tensorboard_) tensorboard_->Log(figures);
   prometheus_->Update(figures);
 }
@@ -414,6 +429,7 @@ void RunRecorder::ShowProgress(int64_t step) {
 
 void RunRecorder::Close(telemetry::RunState state) {
   TakeRanks(/*wait=*/true);
+  Flush();
   if (prometheus_) prometheus_->Finish(state);
   prometheus_.reset();
 }

@@ -4,7 +4,9 @@
 
 #include <torch/torch.h>
 
+#include <atomic>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -27,6 +29,7 @@
 #include "trainer/telemetry/metrics_file.h"
 #include "trainer/telemetry/prometheus_exporter.h"
 #include "trainer/telemetry/run_figures.h"
+#include "trainer/telemetry/task_queue.h"
 
 namespace trainer::engine {
 
@@ -42,10 +45,13 @@ struct RecordedRun {
 };
 
 // Every rank has one. The constructor, Open and Log are called by all ranks alike; nothing in them waits for
-// another rank. Rank 0 writes and shows; the others send it their figures. One thread.
+// another rank. Rank 0 writes and shows, on a thread of its own, so that no rank waits for its disk; the
+// others send it their figures. One thread calls.
 class RunRecorder {
  public:
-  RunRecorder(const config::Config& config, RecordedRun run);
+  // `folder_is_ours` (on rank 0, by the writing thread): false where run.dir was taken away, and nothing can
+  // be written to it until CloseFiles and OpenFiles; see folder_is_lost.
+  RunRecorder(const config::Config& config, RecordedRun run, std::function<bool()> folder_is_ours);
   // Takes the progress line away, and tells Prometheus that the run has failed where it was not closed.
   ~RunRecorder();
 
@@ -83,6 +89,16 @@ class RunRecorder {
   // where one has just been made.
   void Log(int64_t step, PhaseClock& clock, launcher::Communicator& communicator,
            const EvaluationFigures* validation);
+
+  // Returns once all that was logged is written. Any thread.
+  void Flush() { writing_.Wait(); }
+  // The same, and the disk has the lines of metrics.jsonl.
+  void FlushToDisk();
+
+  // Whether a log line found run.dir taken away.
+  bool folder_is_lost() const { return folder_is_lost_; }
+  // It was not: the files that are open are still the run's.
+  void FolderIsBack() { folder_is_lost_ = false; }
 
   // Redraws the progress line, a few times a second at most.
   void ShowProgress(int64_t step);
@@ -129,9 +145,12 @@ class RunRecorder {
   Interval interval_;
   double last_step_seconds_ = 0;  // a step of the last interval; 0: there was none
 
-  std::optional<telemetry::MetricsFile> metrics_;
-  std::optional<TensorBoardRun> tensorboard_;
+  telemetry::TaskQueue writing_;
+  std::optional<telemetry::MetricsFile> metrics_;  // the queue's, like what follows it
   bool warned_of_metrics_ = false;
+  std::function<bool()> folder_is_ours_;
+  std::atomic<bool> folder_is_lost_ = false;
+  std::optional<TensorBoardRun> tensorboard_;
   std::unique_ptr<telemetry::PrometheusExporter> prometheus_;
   int columns_ = 0;         // of the progress line; 0: none
   double own_seconds_ = 0;  // spent here since the last log line's figures were made

@@ -7,14 +7,21 @@
 #include "trainer/engine/trained_model.h"
 #include "trainer/kernels/context.h"
 #include "trainer/model/factory.h"
+#include "trainer/telemetry/log.h"
 
 namespace trainer::engine {
 namespace {
 
 // Collective where `precision` is auto.
 bool TakeBFloat16(const std::string& precision, torch::Device device, const launcher::World& world) {
+  const bool is_fast = !device.is_cpu() || kernels::HasFastBFloat16();
+  if (precision == "bf16" && !is_fast && world.local_rank == 0) {
+    telemetry::Warn(absl::StrCat("train.precision=bf16: the processor of ", world.host,
+                                 " has no instructions for it, so steps take longer than in fp32; "
+                                 "train.precision=auto takes what is faster"));
+  }
   if (precision != "auto") return precision == "bf16";
-  const double gains = !device.is_cpu() || kernels::HasFastBFloat16() ? 1 : 0;
+  const double gains = is_fast ? 1 : 0;
   return launcher::AllReduceSum({gains})[0] == world.size;
 }
 

@@ -4,6 +4,8 @@
 #include <array>
 #include <utility>
 
+#include "launcher/stalled.h"
+
 namespace trainer::engine {
 namespace {
 
@@ -80,7 +82,7 @@ launcher::WatchdogOptions OptionsOf(const config::Config& config) {
   static_assert(kWatchedPhases == 16);
   options.set_up_seconds = limits.first_step_seconds;
   options.folder = config.run.dir;
-  options.exit_code = kExitStalled;
+  options.exit_code = launcher::kExitStalled;
   options.advice = "start the run again to go on from its last checkpoint";
   return options;
 }

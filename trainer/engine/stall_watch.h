@@ -13,9 +13,6 @@
 
 namespace trainer::engine {
 
-// Exit code of a run that its watchdog has ended: start it again.
-inline constexpr int kExitStalled = 76;
-
 // Every rank has one; it does nothing where watchdog.timeout_seconds is 0. Made and destroyed as a
 // launcher::Watchdog is. One thread, but for what it has the communicator tell.
 class StallWatch {

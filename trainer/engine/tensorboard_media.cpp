@@ -75,19 +75,19 @@ std::string Cell(const std::string& text) {
 
 }  // namespace
 
-telemetry::Summary HistogramsOf(const optim::FlatParameters& parameters) {
+telemetry::Summary HistogramsOf(const std::vector<optim::FlatParameters::Slot>& slots,
+                                const torch::Tensor& values, const torch::Tensor& gradients) {
   telemetry::Summary summary;
   const auto add = [&](const char* group, const torch::Tensor& buffer) {
-    const auto host = buffer.to(torch::kCPU).contiguous();
-    const auto* values = host.const_data_ptr<float>();
+    const auto* begin = buffer.const_data_ptr<float>();
     // From the first layer to the last.
-    for (auto slot = parameters.slots().rbegin(); slot != parameters.slots().rend(); ++slot) {
+    for (auto slot = slots.rbegin(); slot != slots.rend(); ++slot) {
       summary.AddHistogram(absl::StrCat(group, slot->name),
-                           telemetry::HistogramOf({values + slot->offset, static_cast<size_t>(slot->size)}));
+                           telemetry::HistogramOf({begin + slot->offset, static_cast<size_t>(slot->size)}));
     }
   };
-  add("weights/", parameters.values());
-  add("gradients/", parameters.gradients());
+  add("weights/", values);
+  add("gradients/", gradients);
   return summary;
 }
 

@@ -5,6 +5,7 @@
 #include <torch/torch.h>
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -18,9 +19,10 @@
 namespace trainer::engine {
 
 // A histogram of each parameter and of its gradient: weights/NAME and gradients/NAME. Between steps the
-// gradients are those of the last one, summed over the ranks. Of buffers on a GPU one copy each comes to the
-// host, and the device is waited for. Not collective.
-telemetry::Summary HistogramsOf(const optim::FlatParameters& parameters);
+// gradients are those of the last one, summed over the ranks. `values`, `gradients`: (P), on the host, laid
+// out as `slots` say. Any thread.
+telemetry::Summary HistogramsOf(const std::vector<optim::FlatParameters::Slot>& slots,
+                                const torch::Tensor& values, const torch::Tensor& gradients);
 
 // Six of the validation split's utterances, always the same: a picture of their mels, each with the right and
 // the predicted speaker below it, as valid/predictions, and a table of the three likeliest speakers of each,

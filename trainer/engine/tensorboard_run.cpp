@@ -15,8 +15,11 @@ constexpr char kValidLoss[] = "final/valid_loss", kValidAccuracy[] = "final/vali
                kBestValidAccuracy[] = "final/best_valid_accuracy";
 }
 
-TensorBoardRun::TensorBoardRun(const config::Config& config, int64_t last_step)
-    : folder_((std::filesystem::path(config.run.dir) / "tensorboard").string()) {
+TensorBoardRun::TensorBoardRun(const config::Config& config, int64_t last_step, telemetry::TaskQueue& queue,
+                               std::function<bool()> may_write)
+    : folder_((std::filesystem::path(config.run.dir) / "tensorboard").string()),
+      queue_(queue),
+      may_write_(std::move(may_write)) {
   auto writer = telemetry::TensorBoardWriter::Open(folder_, last_step);
   Check(writer.status());
   if (!writer.ok()) return;
@@ -29,19 +32,31 @@ TensorBoardRun::TensorBoardRun(const config::Config& config, int64_t last_step)
 }
 
 void TensorBoardRun::Log(const telemetry::IntervalFigures& figures) {
-  if (writer_) Check(telemetry::Write(figures, *writer_));
+  if (!writer_) return;
+  queue_.Post([this, figures] {
+    if (may_write_()) Check(telemetry::Write(figures, *writer_));
+  });
 }
 
 void TensorBoardRun::ShowParameters(const optim::FlatParameters& parameters, int64_t step) {
-  if (writer_) Write(HistogramsOf(parameters), step);
+  if (!writer_ || histograms_wait_.exchange(true)) return;
+  // Copies, for the next step changes them.
+  const auto copy = [](const torch::Tensor& buffer) {
+    return buffer.is_cpu() ? buffer.clone() : buffer.to(torch::kCPU);
+  };
+  queue_.Post([this, slots = parameters.slots(), values = copy(parameters.values()),
+               gradients = copy(parameters.gradients()), step, now = telemetry::UnixSeconds()] {
+    if (may_write_()) Check(writer_->Write(HistogramsOf(slots, values, gradients), step, now));
+    histograms_wait_ = false;
+  });
 }
 
 void TensorBoardRun::ShowPredictions(model::Classifier& model, torch::Device device, const TrainingData& data,
                                      int64_t step) {
   if (!writer_) return;
-  const auto summary = PredictionsOf(model, device, data);
+  auto summary = PredictionsOf(model, device, data);
   Check(summary.status());
-  if (summary.ok()) Write(*summary, step);
+  if (summary.ok()) Write(*std::move(summary), step);
 }
 
 void TensorBoardRun::Finish(const FinalFigures& figures, int64_t step) {
@@ -55,12 +70,15 @@ void TensorBoardRun::Finish(const FinalFigures& figures, int64_t step) {
   Write(telemetry::EndOfRun(metrics, telemetry::UnixSeconds()), step);
 }
 
-void TensorBoardRun::Write(const telemetry::Summary& summary, int64_t step) {
-  if (writer_) Check(writer_->Write(summary, step, telemetry::UnixSeconds()));
+void TensorBoardRun::Write(telemetry::Summary summary, int64_t step) {
+  if (!writer_) return;
+  queue_.Post([this, summary = std::move(summary), step, now = telemetry::UnixSeconds()] {
+    if (may_write_()) Check(writer_->Write(summary, step, now));
+  });
 }
 
 void TensorBoardRun::Check(const absl::Status& status) {
-  if (status.ok() || std::exchange(warned_, true)) return;
+  if (status.ok() || warned_.exchange(true)) return;
   telemetry::Warn(std::string(status.message()));
 }
 

@@ -27,7 +27,9 @@ TrainLoop::TrainLoop(config::Config config, launcher::World world, const launche
       schedule_{config_.optimizer.lr, config_.schedule.warmup_steps, config_.schedule.total_steps,
                 config_.schedule.cycles},
       store_(config_.run.dir, config_.checkpoint.keep),
-      saver_(store_) {}
+      saver_(store_) {
+  store_.Guard([this] { return !run_lock_.IsLost(); });
+}
 
 TrainLoop::~TrainLoop() {
   if (watch_) watch_->Release();
@@ -84,14 +86,17 @@ absl::StatusOr<RunEnd> TrainLoop::Loop() {
     if (steps_done_ > steps_at_start_ + 1) stop_budget_.CountStep(step_clock.Seconds());
     recorder_->ShowProgress(steps_done_);
     // What is wrong with it is for saving to say.
-    if (validate || log) KeepRunFolder().IgnoreError();
+    if (recorder_->folder_is_lost()) KeepRunFolder().IgnoreError();
     if (log && !validate) recorder_->Log(steps_done_, step_->clock(), *communicator_, nullptr);
     if (validate) RETURN_IF_ERROR(Validate());
     if (save || stop_agreed_) {
       RETURN_IF_ERROR(TakeFigures(/*flush=*/true));
       if (save_begun_ != steps_done_) RETURN_IF_ERROR(Save(/*is_best=*/!data_->has_validation()));
     }
-    if (stop_agreed_ || steps_done_ == total) RETURN_IF_ERROR(FinishSaving());
+    if (stop_agreed_ || steps_done_ == total) {
+      RETURN_IF_ERROR(FinishSaving());
+      recorder_->Flush();  // the last line is about the end
+    }
     if (stop_agreed_ && steps_done_ < total) {
       telemetry::Info(absl::StrCat("stopped on request at step ", steps_done_, ", which is saved in ",
                                    store_.folder(), "; run the same command again to go on"));

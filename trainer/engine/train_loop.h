@@ -10,7 +10,6 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "data/files.h"
 #include "launcher/communicator.h"
 #include "launcher/cores.h"
 #include "launcher/mpi_session.h"
@@ -19,6 +18,7 @@
 #include "trainer/checkpoint/checkpoint_store.h"
 #include "trainer/config/config.h"
 #include "trainer/engine/evaluation.h"
+#include "trainer/engine/run_lock.h"
 #include "trainer/engine/run_recorder.h"
 #include "trainer/engine/snapshot.h"
 #include "trainer/engine/stall_watch.h"
@@ -54,13 +54,15 @@ class TrainLoop {
   absl::Status SetUp();
   void TellOfCores(const std::vector<launcher::RankCores>& cores) const;
   absl::Status PrepareRunFolder();
-  absl::Status LockRunFolder();
+  absl::Status LockRunFolder(double patience_seconds);
   absl::Status KeepRunFolder();
   absl::Status Resume();
   absl::StatusOr<RunEnd> Loop();
   absl::Status RunStep(data::TrainLoader& loader);
   absl::Status TakeFigures(bool flush);
   absl::Status Validate();
+  // Whether the best checkpoint was deleted, with the run folder say: then the next one takes its place.
+  bool BestIsLost() const;
   // Begins to save; on rank 0 that waits for the save before, if it is still being written.
   absl::Status Save(bool is_best);
   // Waits until the state to save is copied: before anything changes it. Not collective.
@@ -91,11 +93,11 @@ class TrainLoop {
   std::unique_ptr<launcher::Communicator> communicator_;
   std::unique_ptr<TrainStep> step_;
   optim::Schedule schedule_;
-  data::UniqueFd run_lock_;  // rank 0: no second run writes to run.dir; held until the last save is over
+  RunLock run_lock_;  // rank 0: no second run writes to run.dir; held until the last save is over
+  std::optional<RunRecorder> recorder_;  // before saver_, whose thread waits for it
   checkpoint::CheckpointStore store_;
   SnapshotBuffer snapshot_;            // rank 0
   checkpoint::BackgroundSaver saver_;  // rank 0; writes from snapshot_ to store_
-  std::optional<RunRecorder> recorder_;
 
   struct Best {
     int64_t step = 0;
@@ -111,7 +113,7 @@ class TrainLoop {
   StopBudget stop_budget_;  // rank 0
   bool stop_agreed_ = false;
   std::optional<Best> best_;
-  bool best_is_lost_ = false;                    // with the run folder: the next checkpoint takes its place
+  bool folder_made_anew_ = false;                // since the latest save was begun
   std::optional<EvaluationFigures> validation_;  // the latest
   absl::Status own_error_;                       // of this rank: votes, and then agrees on it
   Stopwatch run_clock_;

@@ -7,6 +7,8 @@
 // has failed, rank 0 votes so with its next step, and all ranks end alike (see Note [Agreement]). Whoever
 // ends the run waits for the save first: with all ranks where there was no error, to agree on it
 // (FinishSaving), and on rank 0 alone otherwise (FinishSavingAnyhow).
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -18,6 +20,12 @@
 
 namespace trainer::engine {
 
+bool TrainLoop::BestIsLost() const {
+  std::error_code unknown;
+  return best_ && !std::filesystem::exists(std::filesystem::path(store_.folder()) / "best", unknown) &&
+         !unknown;
+}
+
 absl::Status TrainLoop::Save(bool is_best) {
   const telemetry::ScopedSpan span(tracer_.recorder(), "checkpoint", "phase");
   const StallWatch::During saving(*watch_, StallWatch::Activity::kCheckpoint);
@@ -26,12 +34,14 @@ absl::Status TrainLoop::Save(bool is_best) {
   if (rank_zero()) {
     own_error_.Update(TakeSaved(/*wait=*/true));
     const double waited = clock.Seconds();
-    own_error_.Update(KeepRunFolder());
     if (own_error_.ok()) {
       auto snapshot = snapshot_.Take(*step_);
       snapshot.state = StateToSave();
-      is_best |= std::exchange(best_is_lost_, false);
-      saver_.Start({steps_done_, std::move(snapshot), is_best, snapshot_.complete()});
+      is_best |= BestIsLost();
+      folder_made_anew_ = false;
+      // A run that goes on from this checkpoint will not write the lines up to here again.
+      saver_.Start({steps_done_, std::move(snapshot), is_best, snapshot_.complete(),
+                    [this] { recorder_->FlushToDisk(); }});
     }
     save_stall_seconds_ = clock.Seconds();
     WarnOfSlowDisk(waited);
@@ -81,9 +91,9 @@ absl::Status TrainLoop::TakeSaved(bool wait) {
       return absl::OkStatus();
     }
     RETURN_IF_ERROR(KeepRunFolder());
-    if (!best_is_lost_) return saved->status;
+    if (!std::exchange(folder_made_anew_, false)) return saved->status;
     // Somebody has deleted the run folder meanwhile: once more, into the new one.
-    saved->save.is_best |= std::exchange(best_is_lost_, false);
+    saved->save.is_best |= BestIsLost();
     saver_.Start(std::move(saved->save));
   }
 }

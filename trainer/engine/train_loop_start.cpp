@@ -1,15 +1,10 @@
 // How a training run begins: the world, the data and the model are set up, and a run that was there before is
 // taken up again.
-#include <fcntl.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-
-#include <cerrno>
+#include <cstdlib>
 #include <filesystem>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "data/files.h"
 #include "data/status_macros.h"
 #include "launcher/control.h"
 #include "launcher/device.h"
@@ -22,6 +17,19 @@
 namespace trainer::engine {
 namespace {
 namespace fs = std::filesystem;
+
+// For the lock of the run folder. NFS keeps that of a host that is lost for a minute and a half.
+constexpr double kAgainSeconds = 150;
+constexpr double kShortSeconds = 3;
+constexpr double kWorthAWordSeconds = 1;
+
+// By the program `launcher` or by SLURM, after a start that may have left something behind.
+bool WasStartedAgain() {
+  for (const char* variable : {"TRAINER_RESTARTS", "SLURM_RESTART_COUNT"}) {
+    if (const char* count = std::getenv(variable); count != nullptr && std::atoi(count) > 0) return true;
+  }
+  return false;
+}
 
 }  // namespace
 
@@ -57,7 +65,7 @@ absl::Status TrainLoop::SetUp() {
   run.batches_per_epoch = data_->batches_per_epoch();
   run.frames_per_second = manifest.front_end.frames_per_second();
   run.communicator = communicator_->name();
-  recorder_.emplace(config_, std::move(run));
+  recorder_.emplace(config_, std::move(run), [this] { return !run_lock_.IsLost(); });
 
   telemetry::Info(absl::StrCat(kVersionLine, ": ", world_.size, " ranks on ", device_.str(), " (",
                                communicator_->name(), "), ", at::get_num_threads(), " threads each, ",
@@ -80,22 +88,25 @@ absl::Status TrainLoop::SetUp() {
   return absl::OkStatus();
 }
 
-// Makes it where it is not there.
-absl::Status TrainLoop::LockRunFolder() {
-  std::error_code error;
-  fs::create_directories(config_.run.dir, error);
-  if (error) {
-    return absl::InvalidArgumentError(absl::StrCat("cannot create run.dir ", config_.run.dir, ": ",
-                                                   error.message(), "; set run.dir to another folder"));
+absl::Status TrainLoop::LockRunFolder(double patience_seconds) {
+  RunLock::Taking taking;
+  taking.seconds = patience_seconds;
+  const Stopwatch clock;
+  bool told = false;
+  taking.waiting = [&](const std::string& owner) {
+    watch_->Progress();
+    if (clock.Seconds() >= kWorthAWordSeconds && !std::exchange(told, true)) {
+      telemetry::Info(absl::StrCat("waiting for the lock of run.dir ", config_.run.dir, owner));
+    }
+    return !stop_.requested();
+  };
+  const auto status = run_lock_.Take(config_.run.dir, taking);
+  if (absl::IsFailedPrecondition(status) && patience_seconds > 0 && stop_.requested()) {
+    return absl::CancelledError(
+        absl::StrCat("stopped while waiting for the lock of run.dir ", config_.run.dir));
   }
-  data::UniqueFd lock(open(config_.run.dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!lock.valid()) return data::ErrnoStatus(errno, "cannot open run.dir", config_.run.dir);
-  if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("another run is writing to run.dir ", config_.run.dir,
-                     "; let it end first, or set run.dir to another folder"));
-  }
-  run_lock_ = std::move(lock);
+  RETURN_IF_ERROR(status);
+  if (!taking.warning.empty()) telemetry::Warn(taking.warning);
   return absl::OkStatus();
 }
 
@@ -114,8 +125,9 @@ void TrainLoop::TellOfCores(const std::vector<launcher::RankCores>& cores) const
 absl::Status TrainLoop::PrepareRunFolder() {
   if (!rank_zero()) return absl::OkStatus();
   ASSIGN_OR_RETURN(stop_budget_, StopBudget::FromEnvironment());
-  RETURN_IF_ERROR(LockRunFolder());
+  RETURN_IF_ERROR(LockRunFolder(WasStartedAgain() ? kAgainSeconds : kShortSeconds));
   RETURN_IF_ERROR(CheckMayResume(config_, store_));
+  run_lock_.Sign();
   return telemetry::AddLogFile((fs::path(config_.run.dir) / "train.log").string());
 }
 
@@ -123,23 +135,29 @@ absl::Status TrainLoop::PrepareRunFolder() {
 // what is in memory, and makes way for a second run: so it is made, locked and filled again.
 absl::Status TrainLoop::KeepRunFolder() {
   if (!rank_zero()) return absl::OkStatus();
-  struct stat held {};
-  struct stat named {};
-  const bool is_there = stat(config_.run.dir.c_str(), &named) == 0;
-  if (!is_there && errno != ENOENT) return absl::OkStatus();  // for saving itself to say
-  if (is_there && fstat(run_lock_.get(), &held) == 0 && held.st_dev == named.st_dev &&
-      held.st_ino == named.st_ino) {
+  if (!run_lock_.IsLost()) return absl::OkStatus();  // what cannot be told is for saving itself to say
+  std::error_code unknown;
+  const fs::path folder(config_.run.dir);
+  const bool all_is_gone = run_lock_.FolderIsLost() || !fs::exists(folder / "config.yaml", unknown);
+  if (all_is_gone) recorder_->CloseFiles();
+  RETURN_IF_ERROR(LockRunFolder(/*patience_seconds=*/0));
+  run_lock_.Sign();
+  folder_made_anew_ = true;
+  if (!all_is_gone) {
+    telemetry::Warn(absl::StrCat(
+        "run.dir ", config_.run.dir,
+        "/.lock, which keeps a second run out, was deleted; it is made anew at step ", steps_done_));
+    recorder_->FolderIsBack();
     return absl::OkStatus();
   }
-  run_lock_.Reset();
-  recorder_->CloseFiles();
-  RETURN_IF_ERROR(LockRunFolder());
-  RETURN_IF_ERROR(telemetry::AddLogFile((fs::path(config_.run.dir) / "train.log").string()));
-  telemetry::Warn(absl::StrCat("run.dir ", config_.run.dir,
-                               " was deleted or moved during the run; it is made anew at step ", steps_done_,
-                               " and the run goes on, but what it held before is gone from there"));
-  best_is_lost_ = true;
-  return recorder_->OpenFiles(steps_done_ - 1);
+  auto status = telemetry::AddLogFile((folder / "train.log").string());
+  telemetry::Warn(absl::StrCat(
+      "run.dir ", config_.run.dir, " was deleted, emptied or moved during the run; it is made anew at step ",
+      steps_done_, " and the run goes on, but what it held before is gone from there"));
+  status.Update(recorder_->OpenFiles(steps_done_ - 1));
+  // Whether it can go on is for saving to say.
+  if (!status.ok()) telemetry::Warn(std::string(status.message()));
+  return absl::OkStatus();
 }
 
 absl::Status TrainLoop::Resume() {

@@ -73,7 +73,9 @@ TrainStep::TrainStep(std::shared_ptr<model::Classifier> model, launcher::Communi
       clock_(device_),
       loss_(options.loss),
       running_(FlattenBuffers(*model_, device_)),
-      parameters_(*model_, kTailSize + running_.numel()),
+      parameters_(
+          *model_, kTailSize + running_.numel(),
+          [&](int64_t count, torch::Device device) { return communicator.MakeBuffer(count, device); }),
       optimizer_(parameters_, options.adamw),
       reducer_(parameters_, communicator, options.buckets),
       needs_every_rank_(world.size > 1 && model_->HasSynchronisedNorms()) {

@@ -4,8 +4,10 @@
 #include <ATen/native/CPUBlas.h>
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <optional>
+#include <type_traits>
 #include <vector>
 
 #include "trainer/kernels/context.h"
@@ -21,49 +23,117 @@ void Multiply(int64_t m, int64_t n, int64_t k, const float* a, int64_t ld_a, con
   at::native::cpublas::brgemm(m, n, k, ld_a, ld_b, ld_c, add, a, b, c, /*is_vnni=*/false);
 }
 
-// rows x width elements with row stride `stride`, to float32: as they lie, transposed, or both (null: not).
-template <typename T>
-KERNEL_BODY void UnpackBody(const T* in, int64_t stride, int64_t rows, int64_t width, float factor,
-                            float* plain, float* transposed) {
+// out (rows, width) = in, between types; row strides.
+template <typename In, typename Out>
+KERNEL_BODY void CopyBody(const In* in, int64_t in_stride, int64_t rows, int64_t width, Out* out,
+                          int64_t out_stride) {
   for (int64_t r = 0; r < rows; ++r) {
-    const T* row = in + r * stride;
-    if (plain != nullptr) {
-      KERNEL_LOOP
-      for (int64_t i = 0; i < width; ++i) plain[r * width + i] = factor * Load(row + i);
-    }
-    if (transposed != nullptr) {
-      KERNEL_LOOP
-      for (int64_t i = 0; i < width; ++i) transposed[i * rows + r] = factor * Load(row + i);
-    }
+    const In* from = in + r * in_stride;
+    Out* to = out + r * out_stride;
+    KERNEL_LOOP
+    for (int64_t i = 0; i < width; ++i) Store(to + i, Load(from + i));
   }
 }
-// The other way; `transposed` (width, rows) where it is not null, else `plain` (rows, width).
-template <typename T>
-KERNEL_BODY void PackBody(const float* plain, const float* transposed, int64_t rows, int64_t width,
-                          float factor, T* out, int64_t stride) {
-  for (int64_t r = 0; r < rows; ++r) {
-    T* row = out + r * stride;
-    if (transposed != nullptr) {
-      KERNEL_LOOP
-      for (int64_t i = 0; i < width; ++i) Store(row + i, factor * transposed[i * rows + r]);
-    } else {
-      KERNEL_LOOP
-      for (int64_t i = 0; i < width; ++i) Store(row + i, factor * plain[r * width + i]);
+
+// Eight by eight numbers, in registers: pairs, then fours, then halves of rows change places.
+constexpr int64_t kBlock = 8;
+typedef float Vector __attribute__((vector_size(kBlock * sizeof(float))));
+KERNEL_BODY void TransposeBlock(Vector (&r)[kBlock]) {
+  Vector t[kBlock];
+#pragma GCC unroll 8
+  for (int i = 0; i < kBlock; i += 2) {
+    t[i] = __builtin_shufflevector(r[i], r[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+    t[i + 1] = __builtin_shufflevector(r[i], r[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+  }
+  Vector u[kBlock];
+#pragma GCC unroll 8
+  for (int i = 0; i < kBlock; i += 4) {
+#pragma GCC unroll 8
+    for (int half = 0; half < 2; ++half) {
+      const Vector &a = t[i + half], &b = t[i + half + 2];
+      u[i + 2 * half] = __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13);
+      u[i + 2 * half + 1] = __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15);
     }
   }
-}
-#define INSTANTIATE(T)                                                                              \
-  KERNEL_CLONES void Unpack(const T* in, int64_t stride, int64_t rows, int64_t width, float factor, \
-                            float* plain, float* transposed) {                                      \
-    UnpackBody(in, stride, rows, width, factor, plain, transposed);                                 \
-  }                                                                                                 \
-  KERNEL_CLONES void Pack(const float* plain, const float* transposed, int64_t rows, int64_t width, \
-                          float factor, T* out, int64_t stride) {                                   \
-    PackBody(plain, transposed, rows, width, factor, out, stride);                                  \
+#pragma GCC unroll 8
+  for (int i = 0; i < kBlock / 2; ++i) {
+    r[i] = __builtin_shufflevector(u[i], u[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+    r[i + 4] = __builtin_shufflevector(u[i], u[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
   }
-INSTANTIATE(float)
-INSTANTIATE(at::BFloat16)
-#undef INSTANTIATE
+}
+
+template <typename T>
+KERNEL_BODY void LoadBlockRow(const T* in, Vector& row) {
+  if constexpr (std::is_same_v<T, float>) {
+    std::memcpy(&row, in, sizeof row);
+  } else {
+    for (int i = 0; i < kBlock; ++i) row[i] = Load(in + i);
+  }
+}
+template <typename T>
+KERNEL_BODY void StoreBlockRow(const Vector& row, T* out) {
+  if constexpr (std::is_same_v<T, float>) {
+    std::memcpy(out, &row, sizeof row);
+  } else {
+    for (int i = 0; i < kBlock; ++i) Store(out + i, row[i]);
+  }
+}
+
+// out (width, rows) = factor * in (rows, width) transposed.
+template <typename In, typename Out>
+KERNEL_BODY void TransposeBody(const In* in, int64_t in_stride, int64_t rows, int64_t width, float factor,
+                               Out* out, int64_t out_stride) {
+  const int64_t whole_rows = rows / kBlock * kBlock, whole_width = width / kBlock * kBlock;
+  for (int64_t row = 0; row < whole_rows; row += kBlock) {
+    for (int64_t column = 0; column < whole_width; column += kBlock) {
+      Vector block[kBlock];
+#pragma GCC unroll 8
+      for (int64_t r = 0; r < kBlock; ++r) LoadBlockRow(in + (row + r) * in_stride + column, block[r]);
+      TransposeBlock(block);
+#pragma GCC unroll 8
+      for (int64_t c = 0; c < kBlock; ++c)
+        StoreBlockRow(factor * block[c], out + (column + c) * out_stride + row);
+    }
+  }
+  const auto rest = [&](int64_t first_row, int64_t first_column, int64_t last_row) {
+    for (int64_t c = first_column; c < width; ++c) {
+      for (int64_t r = first_row; r < last_row; ++r)
+        Store(out + c * out_stride + r, factor * Load(in + r * in_stride + c));
+    }
+  };
+  rest(0, whole_width, whole_rows);
+  rest(whole_rows, 0, rows);
+}
+#define INSTANTIATE_COPY(In, Out)                                                                 \
+  KERNEL_CLONES void Copy(const In* in, int64_t in_stride, int64_t rows, int64_t width, Out* out, \
+                          int64_t out_stride) {                                                   \
+    CopyBody(in, in_stride, rows, width, out, out_stride);                                        \
+  }
+#define INSTANTIATE_TRANSPOSE(In, Out)                                                                     \
+  KERNEL_CLONES void Transpose(const In* in, int64_t in_stride, int64_t rows, int64_t width, float factor, \
+                               Out* out, int64_t out_stride) {                                             \
+    TransposeBody(in, in_stride, rows, width, factor, out, out_stride);                                    \
+  }
+INSTANTIATE_COPY(float, at::BFloat16)
+INSTANTIATE_COPY(at::BFloat16, float)
+INSTANTIATE_TRANSPOSE(float, float)
+INSTANTIATE_TRANSPOSE(float, at::BFloat16)
+INSTANTIATE_TRANSPOSE(at::BFloat16, float)
+#undef INSTANTIATE_COPY
+#undef INSTANTIATE_TRANSPOSE
+
+// Rows of float32 as a matrix product takes them.
+struct Matrix {
+  const float* data;
+  int64_t stride;
+  const float* row(int64_t r) const { return data + r * stride; }
+};
+// Where they lie, or in bfloat16 a copy in `copy`.
+inline Matrix AsFloat(const float* in, int64_t stride, int64_t, int64_t, float*) { return {in, stride}; }
+inline Matrix AsFloat(const at::BFloat16* in, int64_t stride, int64_t rows, int64_t width, float* copy) {
+  Copy(in, stride, rows, width, copy, width);
+  return {copy, width};
+}
 
 // Turns a row of scores into attention weights e^(s - its logarithmic sum), which is returned. `skewed`: what
 // is added to the scores, or null; `allowed`: 1 or 0 for each key, or null.
@@ -120,21 +190,22 @@ KERNEL_CLONES void DropRow(float* weights, int64_t keys, uint32_t first, RowMask
   for (int64_t j = 0; j < keys; ++j) weights[j] *= mask(first + static_cast<uint32_t>(j));
 }
 
-// weights: before dropout, replaced by those after it; d_weights: gradient of those after it, replaced by the
-// scores'. `delta`: d_output . output.
-KERNEL_CLONES void DropBackwardRow(float* weights, float* d_weights, int64_t keys, float delta,
+// weights: before dropout, replaced by those after it; d_weights: gradient of those after it, replaced by
+// that of q . k, which is `scale` times the scores'. `delta`: d_output . output.
+KERNEL_CLONES void DropBackwardRow(float* weights, float* d_weights, int64_t keys, float delta, float scale,
                                    uint32_t first, RowMask mask) {
   KERNEL_LOOP
   for (int64_t j = 0; j < keys; ++j) {
     const float factor = mask(first + static_cast<uint32_t>(j));
-    d_weights[j] = weights[j] * (factor * d_weights[j] - delta);
+    d_weights[j] = scale * weights[j] * (factor * d_weights[j] - delta);
     weights[j] *= factor;
   }
 }
 
-KERNEL_CLONES void BackwardRow(const float* weights, float* d_weights, int64_t keys, float delta) {
+KERNEL_CLONES void BackwardRow(const float* weights, float* d_weights, int64_t keys, float delta,
+                               float scale) {
   KERNEL_LOOP
-  for (int64_t j = 0; j < keys; ++j) d_weights[j] = weights[j] * (d_weights[j] - delta);
+  for (int64_t j = 0; j < keys; ++j) d_weights[j] = scale * weights[j] * (d_weights[j] - delta);
 }
 
 KERNEL_CLONES float Dot(const float* a, const float* b, int64_t size) {
@@ -180,7 +251,7 @@ class Attention : public torch::autograd::Function<Attention> {
     if (positions) {
       rows = DistanceRows(*positions, s.frames);
       e = positions->index_select(0, rows);
-      e_transposed = e.t().contiguous();
+      e_transposed = e.t().mul(s.scale()).contiguous();
     }
     const auto allowed = key_mask ? key_mask->to(torch::kFloat32).contiguous() : torch::Tensor();
     auto output = torch::empty({s.batch, s.frames, s.inner()}, packed.options());
@@ -254,13 +325,13 @@ class Attention : public torch::autograd::Function<Attention> {
 
  private:
   // Scores of queries first ... first + n, `table` (n, T + n - 1) with their relative part. Returns that
-  // part's row stride; row x, key j lies at table[x * stride + (n - 1) + j].
-  static int64_t Scores(const Sizes& s, const float* q, const float* k_transposed, const float* e_transposed,
+  // part's row stride; row x, key j lies at table[x * stride + (n - 1) + j]. Keys and positions come scaled.
+  static int64_t Scores(const Sizes& s, const Matrix& q, const float* k_transposed, const float* e_transposed,
                         int64_t first, int64_t n, float* scores, float* table) {
-    Multiply(n, s.frames, s.width, q + first * s.width, s.width, k_transposed, s.frames, scores, s.frames);
+    Multiply(n, s.frames, s.width, q.row(first), q.stride, k_transposed, s.frames, scores, s.frames);
     const int64_t columns = s.frames + n - 1;
     if (e_transposed != nullptr) {
-      Multiply(n, columns, s.width, q + first * s.width, s.width, e_transposed + (s.frames - first - n),
+      Multiply(n, columns, s.width, q.row(first), q.stride, e_transposed + (s.frames - first - n),
                s.distances(), table, columns);
     }
     return columns - 1;
@@ -271,12 +342,13 @@ class Attention : public torch::autograd::Function<Attention> {
                           double probability, RowMask mask, int64_t head, Scratch& scratch, T* out,
                           float* log_sums) {
     const int64_t stride = 3 * s.inner(), size = s.frames * s.width, tile = s.tile();
-    float* q = scratch.Get(4 * size + tile * s.frames + tile * (s.frames + tile));
-    float *k_transposed = q + size, *v = k_transposed + size, *o = v + size, *scores = o + size;
-    float* table = scores + tile * s.frames;
-    Unpack(packed, stride, s.frames, s.width, s.scale(), q, nullptr);
-    Unpack(packed + s.inner(), stride, s.frames, s.width, 1, nullptr, k_transposed);
-    Unpack(packed + 2 * s.inner(), stride, s.frames, s.width, 1, v, nullptr);
+    float* k_transposed = scratch.Get(4 * size + tile * s.frames + tile * (s.frames + tile));
+    float *q_copy = k_transposed + size, *v_copy = q_copy + size, *o_copy = v_copy + size;
+    float *scores = o_copy + size, *table = scores + tile * s.frames;
+    const auto q = AsFloat(packed, stride, s.frames, s.width, q_copy);
+    const auto v = AsFloat(packed + 2 * s.inner(), stride, s.frames, s.width, v_copy);
+    Transpose(packed + s.inner(), stride, s.frames, s.width, s.scale(), k_transposed, s.frames);
+    constexpr bool kInPlace = std::is_same_v<T, float>;
     for (int64_t first = 0; first < s.frames; first += tile) {
       const int64_t n = std::min(tile, s.frames - first);
       const int64_t skew = Scores(s, q, k_transposed, e_transposed, first, n, scores, table);
@@ -286,9 +358,12 @@ class Attention : public torch::autograd::Function<Attention> {
                                          allowed, s.frames);
         if (probability > 0) DropRow(row, s.frames, MaskRow(s, head, first + x), mask);
       }
-      Multiply(n, s.width, s.frames, scores, s.frames, v, s.width, o + first * s.width, s.width);
+      float* o = o_copy + first * s.width;
+      int64_t o_stride = s.width;
+      if constexpr (kInPlace) o = out + first * s.inner(), o_stride = s.inner();
+      Multiply(n, s.width, s.frames, scores, s.frames, v.data, v.stride, o, o_stride);
     }
-    Pack(o, nullptr, s.frames, s.width, 1, out, s.inner());
+    if constexpr (!kInPlace) Copy(o_copy, s.width, s.frames, s.width, out, s.inner());
   }
 
   // The first element of a row of the dropout mask.
@@ -303,55 +378,59 @@ class Attention : public torch::autograd::Function<Attention> {
                            Scratch& scratch, T* d_packed, float* d_e_transposed) {
     const int64_t stride = 3 * s.inner(), size = s.frames * s.width, tile = s.tile();
     const int64_t table_size = tile * (s.frames + tile);
-    float* q = scratch.Get(10 * size + 2 * tile * s.frames + table_size + 2 * tile * s.width);
-    float *k = q + size, *k_transposed = k + size, *v_transposed = k_transposed + size,
-          *o = v_transposed + size;
-    float *d_o = o + size, *d_q = d_o + size, *d_k_transposed = d_q + size,
+    float* k_transposed = scratch.Get(9 * size + 2 * tile * s.frames + table_size + 2 * tile * s.width);
+    float *v_transposed = k_transposed + size, *d_k_transposed = v_transposed + size,
           *d_v_transposed = d_k_transposed + size;
-    float *weights = d_v_transposed + size, *d_scores = weights + tile * s.frames;
+    float *q_copy = d_v_transposed + size, *k_copy = q_copy + size, *o_copy = k_copy + size,
+          *d_o_copy = o_copy + size, *d_q_copy = d_o_copy + size;
+    float *weights = d_q_copy + size, *d_scores = weights + tile * s.frames;
     float *table = d_scores + tile * s.frames, *q_transposed = table + table_size;
     float* d_o_transposed = q_transposed + tile * s.width;
-    Unpack(packed, stride, s.frames, s.width, s.scale(), q, nullptr);
-    Unpack(packed + s.inner(), stride, s.frames, s.width, 1, k, k_transposed);
-    Unpack(packed + 2 * s.inner(), stride, s.frames, s.width, 1, nullptr, v_transposed);
-    Unpack(output, s.inner(), s.frames, s.width, 1, o, nullptr);
-    Unpack(d_output, s.inner(), s.frames, s.width, 1, d_o, nullptr);
+    const auto q = AsFloat(packed, stride, s.frames, s.width, q_copy);
+    const auto k = AsFloat(packed + s.inner(), stride, s.frames, s.width, k_copy);
+    const auto o = AsFloat(output, s.inner(), s.frames, s.width, o_copy);
+    const auto d_o = AsFloat(d_output, s.inner(), s.frames, s.width, d_o_copy);
+    Transpose(packed + s.inner(), stride, s.frames, s.width, s.scale(), k_transposed, s.frames);
+    Transpose(packed + 2 * s.inner(), stride, s.frames, s.width, 1, v_transposed, s.frames);
+    constexpr bool kInPlace = std::is_same_v<T, float>;
+    float* d_q = d_q_copy;
+    int64_t d_q_stride = s.width;
+    if constexpr (kInPlace) d_q = d_packed, d_q_stride = stride;
     for (int64_t first = 0; first < s.frames; first += tile) {
       const int64_t n = std::min(tile, s.frames - first);
       const bool more = first > 0;  // add to what earlier tiles gave
       const int64_t skew = Scores(s, q, k_transposed, e_transposed, first, n, weights, table);
-      Multiply(n, s.frames, s.width, d_o + first * s.width, s.width, v_transposed, s.frames, d_scores,
-               s.frames);
+      Multiply(n, s.frames, s.width, d_o.row(first), d_o.stride, v_transposed, s.frames, d_scores, s.frames);
       for (int64_t x = 0; x < n; ++x) {
         float *row = weights + x * s.frames, *d_row = d_scores + x * s.frames;
-        const int64_t at = (first + x) * s.width;
         WeightsRow(row, e != nullptr ? table + x * skew + (n - 1) : nullptr, allowed, log_sums[first + x],
                    s.frames);
-        const float delta = Dot(o + at, d_o + at, s.width);
+        const float delta = Dot(o.row(first + x), d_o.row(first + x), s.width);
         if (probability > 0) {
-          DropBackwardRow(row, d_row, s.frames, delta, MaskRow(s, head, first + x), mask);
+          DropBackwardRow(row, d_row, s.frames, delta, s.scale(), MaskRow(s, head, first + x), mask);
         } else {
-          BackwardRow(row, d_row, s.frames, delta);
+          BackwardRow(row, d_row, s.frames, delta, s.scale());
         }
       }
-      Unpack(q + first * s.width, s.width, n, s.width, 1, nullptr, q_transposed);
-      Unpack(d_o + first * s.width, s.width, n, s.width, 1, nullptr, d_o_transposed);
+      Transpose(q.row(first), q.stride, n, s.width, 1, q_transposed, n);
+      Transpose(d_o.row(first), d_o.stride, n, s.width, 1, d_o_transposed, n);
       Multiply(s.width, s.frames, n, d_o_transposed, n, weights, s.frames, d_v_transposed, s.frames, more);
       Multiply(s.width, s.frames, n, q_transposed, n, d_scores, s.frames, d_k_transposed, s.frames, more);
-      Multiply(n, s.width, s.frames, d_scores, s.frames, k, s.width, d_q + first * s.width, s.width);
+      float* d_q_tile = d_q + first * d_q_stride;
+      Multiply(n, s.width, s.frames, d_scores, s.frames, k.data, k.stride, d_q_tile, d_q_stride);
       if (e == nullptr) continue;
       const int64_t columns = s.frames + n - 1, offset = s.frames - first - n;
       std::fill_n(table, n * columns, 0.0f);
       for (int64_t x = 0; x < n; ++x)
         std::copy_n(d_scores + x * s.frames, s.frames, table + x * skew + (n - 1));
-      Multiply(n, s.width, columns, table, columns, e + offset * s.width, s.width, d_q + first * s.width,
-               s.width, true);
+      Multiply(n, s.width, columns, table, columns, e + offset * s.width, s.width, d_q_tile, d_q_stride,
+               true);
       Multiply(s.width, columns, n, q_transposed, n, table, columns, d_e_transposed + offset, s.distances(),
                true);
     }
-    Pack(d_q, nullptr, s.frames, s.width, s.scale(), d_packed, stride);
-    Pack(nullptr, d_k_transposed, s.frames, s.width, 1, d_packed + s.inner(), stride);
-    Pack(nullptr, d_v_transposed, s.frames, s.width, 1, d_packed + 2 * s.inner(), stride);
+    if constexpr (!kInPlace) Copy(d_q, d_q_stride, s.frames, s.width, d_packed, stride);
+    Transpose(d_k_transposed, s.frames, s.width, s.frames, 1, d_packed + s.inner(), stride);
+    Transpose(d_v_transposed, s.frames, s.width, s.frames, 1, d_packed + 2 * s.inner(), stride);
   }
 };
 

@@ -11,7 +11,7 @@
 namespace trainer::kernels {
 namespace {
 
-constexpr double kEpsilon = 1e-5;
+constexpr double kNormEpsilon = 1e-5;
 
 // All of a row's channels; `n` of them.
 template <typename T>
@@ -127,7 +127,7 @@ class FusedBatchNormSilu : public torch::autograd::Function<FusedBatchNormSilu> 
                            }).reshape(-1);
       if (all_reduce != nullptr) (*all_reduce)(squares);
       variance = squares / count;
-      const auto factor = weight * (variance + kEpsilon).rsqrt();
+      const auto factor = weight * (variance + kNormEpsilon).rsqrt();
       const auto shift = bias - factor * mean;
       const float *f = factor.const_data_ptr<float>(), *s = shift.const_data_ptr<float>();
       T* target = out.template data_ptr<T>();
@@ -161,7 +161,7 @@ class FusedBatchNormSilu : public torch::autograd::Function<FusedBatchNormSilu> 
       const auto sums = SumRows(rows, 2, channels, real, [&](int64_t row, float* sum) {
         BackwardSums(in + row * channels, d + row * channels, f, s, m, channels, sum, sum + channels);
       });
-      const auto inverse = (variance + kEpsilon).rsqrt();
+      const auto inverse = (variance + kNormEpsilon).rsqrt();
       d_bias = sums[0].clone();
       d_weight = sums[1] * inverse;
       if (all_reduce != nullptr) (*all_reduce)(sums);

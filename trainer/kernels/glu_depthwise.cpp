@@ -15,10 +15,10 @@ namespace {
 // Channels are worked on in vectors of this many; scratch has so many more columns that all vectors are
 // whole.
 constexpr int64_t kLanes = 16;
-using Vector = float __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
+using Lanes = float __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
 
-Vector& At(float* p) { return *reinterpret_cast<Vector*>(p); }
-const Vector& At(const float* p) { return *reinterpret_cast<const Vector*>(p); }
+Lanes& At(float* p) { return *reinterpret_cast<Lanes*>(p); }
+const Lanes& At(const float* p) { return *reinterpret_cast<const Lanes*>(p); }
 
 // out[t, c] (+)= sum over j of weight[j, c] * in[t + j, c] for t < frames; all row strides are `width`, a
 // multiple of kLanes.
@@ -28,15 +28,15 @@ KERNEL_CLONES void Correlate(const float* in, const float* weight, int64_t frame
   for (int64_t c = 0; c < width; c += kLanes) {
     int64_t t = 0;
     for (; t + kTimes <= frames; t += kTimes) {
-      Vector sum[kTimes] = {};
+      Lanes sum[kTimes] = {};
       for (int64_t j = 0; j < kernel; ++j) {
-        const Vector w = At(weight + j * width + c);
+        const Lanes w = At(weight + j * width + c);
         for (int64_t i = 0; i < kTimes; ++i) sum[i] += w * At(in + (t + i + j) * width + c);
       }
       for (int64_t i = 0; i < kTimes; ++i) At(out + (t + i) * width + c) = sum[i];
     }
     for (; t < frames; ++t) {
-      Vector sum = {};
+      Lanes sum = {};
       for (int64_t j = 0; j < kernel; ++j) sum += At(weight + j * width + c) * At(in + (t + j) * width + c);
       At(out + t * width + c) = sum;
     }
@@ -50,15 +50,15 @@ KERNEL_CLONES void CorrelateWeights(const float* in, const float* d_out, int64_t
   for (int64_t c = 0; c < width; c += kLanes) {
     int64_t j = 0;
     for (; j + kTaps <= kernel; j += kTaps) {
-      Vector sum[kTaps] = {};
+      Lanes sum[kTaps] = {};
       for (int64_t t = 0; t < frames; ++t) {
-        const Vector d = At(d_out + t * width + c);
+        const Lanes d = At(d_out + t * width + c);
         for (int64_t i = 0; i < kTaps; ++i) sum[i] += d * At(in + (t + j + i) * width + c);
       }
       for (int64_t i = 0; i < kTaps; ++i) At(d_weight + (j + i) * width + c) = sum[i];
     }
     for (; j < kernel; ++j) {
-      Vector sum = {};
+      Lanes sum = {};
       for (int64_t t = 0; t < frames; ++t) sum += At(d_out + t * width + c) * At(in + (t + j) * width + c);
       At(d_weight + j * width + c) = sum;
     }

@@ -10,9 +10,22 @@
 namespace trainer::kernels {
 namespace {
 
-// a (M, K) b (N, K)^T + bias (N) by oneDNN; any strides.
+// oneDNN multiplies bfloat16 on processors with AVX-512; elsewhere LibTorch's own loops do, slowly.
+bool OneDnnHasBFloat16() {
+  static const bool has = c10::Dispatcher::singleton()
+                              .findSchemaOrThrow("mkldnn::_is_mkldnn_bf16_supported", "")
+                              .typed<bool()>()
+                              .call();
+  return has;
+}
+
+// a (M, K) b (N, K)^T + bias (N); any strides.
 torch::Tensor Multiply(const torch::Tensor& a, const torch::Tensor& b,
                        const std::optional<torch::Tensor>& bias) {
+  if (a.scalar_type() == torch::kBFloat16 && !OneDnnHasBFloat16()) {
+    const auto product = at::mm(a, b.t());
+    return bias ? product + *bias : product;
+  }
   using Signature =
       torch::Tensor(const torch::Tensor&, const torch::Tensor&, const std::optional<torch::Tensor>&,
                     std::string_view, c10::List<std::optional<at::Scalar>>, std::optional<std::string_view>);

@@ -9,7 +9,8 @@ namespace {
 constexpr int64_t kAlignment = 16;  // float32 elements: 64 bytes
 }
 
-FlatParameters::FlatParameters(torch::nn::Module& model, int64_t tail_size) {
+FlatParameters::FlatParameters(torch::nn::Module& model, int64_t tail_size,
+                               const MakeBuffer& make_gradients) {
   torch::NoGradGuard no_grad;
   const auto named = model.named_parameters();
   int64_t size = 0;
@@ -22,7 +23,8 @@ FlatParameters::FlatParameters(torch::nn::Module& model, int64_t tail_size) {
   TORCH_CHECK(!slots_.empty(), "the model has no parameters");
   const auto options = torch::TensorOptions().dtype(torch::kFloat32).device(slots_[0].parameter.device());
   values_ = torch::zeros({size}, options);
-  all_gradients_ = torch::zeros({size + tail_size}, options);
+  all_gradients_ = make_gradients ? make_gradients(size + tail_size, values_.device())
+                                  : torch::zeros({size + tail_size}, options);
   gradients_ = all_gradients_.narrow(0, 0, size);
   tail_ = all_gradients_.narrow(0, size, tail_size);
   for (auto& slot : slots_) {

@@ -10,6 +10,7 @@
 
 #include <torch/torch.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -26,8 +27,10 @@ class FlatParameters {
 
   // Re-seats every parameter of `model` (on its final device, float32) as a view into a new buffer and gives
   // each a gradient view. `tail_size` further elements stand behind the last gradient, for figures that are
-  // to be summed over the ranks together with the gradients.
-  FlatParameters(torch::nn::Module& model, int64_t tail_size);
+  // to be summed over the ranks together with the gradients. `make_gradients` makes the buffer of both, (P +
+  // tail) zeros; torch::zeros where there is none.
+  using MakeBuffer = std::function<torch::Tensor(int64_t count, torch::Device device)>;
+  FlatParameters(torch::nn::Module& model, int64_t tail_size, const MakeBuffer& make_gradients = {});
 
   // In buffer order: the order in which backward is expected to finish.
   const std::vector<Slot>& slots() const { return slots_; }

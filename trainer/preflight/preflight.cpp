@@ -67,34 +67,34 @@ void DescribeConfig(const std::string& name, const config::Config& config, const
 
 absl::Status Run(const std::string& name, const LoadFunction& load, const launcher::World& world,
                  const Progress& progress, Report& report) {
-  progress("versions");
+  progress(0);
   if (!CheckVersions(world, report)) return absl::OkStatus();
 
-  progress("configuration, hosts, clocks");
+  progress(1);
   const auto config = load();
   if (auto status = launcher::AgreeOn(world, config.status()); !status.ok()) return status;
   if (world.rank == 0) DescribeConfig(name, *config, world, report);
   const auto device = BindAndDescribeHosts(*config, world, report);
   CheckClocks(world, report);
 
-  progress("data set, run folder");
+  progress(2);
   const auto data = OpenData(*config, world, report);
   const auto folder = CheckRunFolder(*config, world, report);
   if (folder.in_use) return absl::OkStatus();
 
   bool readable = false;
   if (data) {
-    progress("reading");
+    progress(3);
     readable = MeasureReading(*data, world, device && device->is_cuda(), report);
   }
   if (!device) return absl::OkStatus();
-  progress("matrix multiplication and memory");
+  progress(4);
   MeasureSpeed(world, *device, report);
-  progress("all-reduce");
+  progress(5);
   const auto communicator = launcher::MakeCommunicator(world, *device);
   MeasureAllReduce(world, *device, *communicator, report);
   if (!readable) return absl::OkStatus();
-  progress("training steps");
+  progress(6);
   const auto figures = TryTraining(*config, world, *device, *data, *communicator, folder.usable, report);
   if (figures && world.rank == 0) {
     CheckStopBudget(folder, *figures, report);

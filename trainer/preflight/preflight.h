@@ -11,8 +11,14 @@
 
 namespace trainer::preflight {
 
-// Told, on rank 0, what comes next.
-using Progress = std::function<void(const std::string& what)>;
+// What Run goes through, in this order.
+inline constexpr const char* kParts[] = {
+    "versions",      "configuration, hosts, clocks",     "data set, run folder",
+    "reading",       "matrix multiplication and memory", "all-reduce",
+    "training steps"};
+
+// Told, on every rank, which of kParts comes next.
+using Progress = std::function<void(int part)>;
 
 // How the configuration is come by; called on every rank.
 using LoadFunction = std::function<absl::StatusOr<config::Config>()>;

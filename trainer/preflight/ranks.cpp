@@ -102,7 +102,7 @@ std::string FormatBytes(double bytes) {
 std::string FormatCount(int64_t count) {
   std::string digits = absl::StrCat(count);
   for (auto at = static_cast<int64_t>(digits.size()) - 3; at > 0; at -= 3) {
-    digits.insert(static_cast<size_t>(at), ",");
+    digits.insert(static_cast<size_t>(at), 1, ',');
   }
   return digits;
 }

@@ -4,6 +4,8 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "data/checksum.h"
+#include "data/staging.h"
+#include "data/status_macros.h"
 #include "launcher/control.h"
 #include "trainer/engine/stopwatch.h"
 #include "trainer/preflight/disk.h"
@@ -15,26 +17,28 @@ namespace {
 
 constexpr double kSeconds = 1;
 
-// What of data.stage_to can be told without filling it: on each host, whether there is a place for all
-// shards.
-absl::Status CheckStaging(const config::Config& config, const engine::TrainingData& data,
-                          const launcher::World& world) {
+// What of data.stage_to can be told without filling it: on each host, whether there is a place for the shards
+// that are not there yet.
+absl::Status CheckStaging(const config::Config& config, const launcher::World& world) {
   if (world.local_rank != 0) return absl::OkStatus();
-  double bytes = 0;
-  for (const auto& shard : data.dataset().manifest().shards) bytes += static_cast<double>(shard.bytes);
-  const auto folder = NearestFolder(config.data.stage_to);
+  data::StagingOptions options;
+  options.source = config.data.path;
+  options.folder = config.data.stage_to;
+  options.splits = engine::SplitsOf(config);
+  ASSIGN_OR_RETURN(const data::StagingNeed need, data::MeasureStaging(options));
+  const auto folder = NearestFolder(need.folder);
   const auto free = FreeBytes(folder);
   if (const auto speed = WriteSpeed(folder); !free.ok() || !speed.ok()) {
     const auto& status = free.ok() ? speed.status() : free.status();
     return absl::InvalidArgumentError(absl::StrCat("data.stage_to: ", status.message(),
                                                    "; choose a folder of this host that may be written to"));
   }
-  // What is there already may be a copy of an older data set, or of this one.
-  if (*free + BytesBelow(config.data.stage_to) >= bytes) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("data.stage_to: ", config.data.stage_to, ": ",
-                                                 FormatBytes(*free), " are free, and the shards of ",
-                                                 config.data.path, " are ", FormatBytes(bytes),
-                                                 "; free space there or choose a folder on another disk"));
+  const auto missing = static_cast<double>(need.missing_bytes);
+  if (*free >= missing) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("data.stage_to: ", config.data.stage_to, ": ", FormatBytes(*free),
+                   " are free, and the shards of ", config.data.path, " that are not there yet are ",
+                   FormatBytes(missing), "; free space there or choose a folder on another disk"));
 }
 
 std::string EpochsText(const config::Config& config, const engine::TrainingData& data) {
@@ -78,7 +82,7 @@ std::optional<engine::TrainingData> OpenData(const config::Config& config, const
                          " an epoch), ", FormatCount(data->valid_utterances()), " for validation; ",
                          FormatCount(config.schedule.total_steps), " steps are ", EpochsText(config, *data)));
   if (!config.data.stage_to.empty()) {
-    const auto status = launcher::AgreeOn(world, CheckStaging(config, *data, world));
+    const auto status = launcher::AgreeOn(world, CheckStaging(config, world));
     report.Error(status);
     if (status.ok()) {
       report.Ok(

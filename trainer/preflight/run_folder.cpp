@@ -1,18 +1,13 @@
 #include "trainer/preflight/run_folder.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "data/files.h"
 #include "launcher/control.h"
 #include "trainer/checkpoint/checkpoint_store.h"
+#include "trainer/engine/run_lock.h"
 #include "trainer/engine/run_setup.h"
 #include "trainer/engine/stopwatch.h"
 #include "trainer/preflight/disk.h"
@@ -24,22 +19,16 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A run holds the lock exclusively. Ours lasts for an instant and would refuse a run that begins in it.
-bool IsInUse(const std::string& run_dir) {
-  const data::UniqueFd folder(open(run_dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  return folder.valid() && flock(folder.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-}
-
 RunFolder CheckOnRankZero(const config::Config& config, Report& report) {
   RunFolder result;
   const auto& run_dir = config.run.dir;
   auto& figures = report.figures("run_folder");
   figures["path"] = run_dir;
-  if (IsInUse(run_dir)) {
+  if (const auto owner = engine::RunLock::Owner(run_dir)) {
     result.in_use = true;
     result.usable = false;
     figures["in_use"] = true;
-    report.Error(absl::StrCat("another run is writing to run.dir ", run_dir,
+    report.Error(absl::StrCat("another run is writing to run.dir ", run_dir, *owner,
                               ", so nothing was measured, which would slow it down"),
                  "let it end first, or set run.dir to another folder");
     return result;

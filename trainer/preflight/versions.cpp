@@ -133,7 +133,7 @@ nlohmann::json OwnVersions(const launcher::World& world) {
 
 std::string ValueOrNone(const std::string& value) { return value.empty() ? "none" : value; }
 
-void Judge(const std::vector<nlohmann::json>& ranks, Report& report) {
+void JudgeVersions(const std::vector<nlohmann::json>& ranks, Report& report) {
   const auto hosts = TextOf(ranks, "host");
   auto& figures = report.figures("versions");
   std::vector<std::string> same;
@@ -169,7 +169,7 @@ bool CheckVersions(const launcher::World& world, Report& report) {
   report.Begin("versions");
   const auto mine = OwnVersions(world);
   const auto ranks = GatherFacts(mine);
-  if (world.rank == 0) Judge(ranks, report);
+  if (world.rank == 0) JudgeVersions(ranks, report);
   const auto program = mine["trainer"].get<std::string>() + mine["build"].get<std::string>();
   return launcher::AllEqual(data::Checksum(program.data(), program.size()));
 }

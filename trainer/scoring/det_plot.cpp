@@ -10,7 +10,7 @@ namespace trainer::scoring {
 namespace {
 
 constexpr double kLow = 0.0005, kHigh = 0.6;
-constexpr double kLeft = 80, kTop = 50, kSide = 520;
+constexpr double kLeft = 80, kPlotTop = 50, kSide = 520;
 constexpr double kTicks[] = {0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6};
 
 // Pixels along an axis.
@@ -20,7 +20,7 @@ double Along(double rate) {
 }
 
 std::pair<double, double> Place(double false_acceptance, double false_rejection) {
-  return {kLeft + Along(false_acceptance), kTop + kSide - Along(false_rejection)};
+  return {kLeft + Along(false_acceptance), kPlotTop + kSide - Along(false_rejection)};
 }
 
 }  // namespace
@@ -42,14 +42,14 @@ std::string DetSvg(const std::vector<OperatingPoint>& points, const std::string&
   for (const double tick : kTicks) {
     const double at = Along(tick);
     const auto label = absl::StrFormat("%g", tick * 100);
-    svg.Line(kLeft + at, kTop, kLeft + at, kTop + kSide, "lightgray");
-    svg.Line(kLeft, kTop + kSide - at, kLeft + kSide, kTop + kSide - at, "lightgray");
-    svg.Text(kLeft + at, kTop + kSide + 18, label, Anchor::kMiddle);
-    svg.Text(kLeft - 8, kTop + kSide - at + 4, label, Anchor::kEnd);
+    svg.Line(kLeft + at, kPlotTop, kLeft + at, kPlotTop + kSide, "lightgray");
+    svg.Line(kLeft, kPlotTop + kSide - at, kLeft + kSide, kPlotTop + kSide - at, "lightgray");
+    svg.Text(kLeft + at, kPlotTop + kSide + 18, label, Anchor::kMiddle);
+    svg.Text(kLeft - 8, kPlotTop + kSide - at + 4, label, Anchor::kEnd);
   }
-  svg.Text(kLeft + kSide / 2, kTop + kSide + 44, "false acceptances, %", Anchor::kMiddle);
-  svg.Text(24, kTop + kSide / 2, "false rejections, %", Anchor::kMiddle, 12, -90);
-  svg.Line(kLeft, kTop + kSide, kLeft + kSide, kTop, "silver");
+  svg.Text(kLeft + kSide / 2, kPlotTop + kSide + 44, "false acceptances, %", Anchor::kMiddle);
+  svg.Text(24, kPlotTop + kSide / 2, "false rejections, %", Anchor::kMiddle, 12, -90);
+  svg.Line(kLeft, kPlotTop + kSide, kLeft + kSide, kPlotTop, "silver");
   std::vector<std::pair<double, double>> curve;
   double last_x = -1, last_y = -1;  // rates, so that probits are taken of few points only
   for (const auto& point : points) {

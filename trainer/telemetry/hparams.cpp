@@ -9,7 +9,7 @@ namespace {
 
 constexpr char kPlugin[] = "hparams";
 constexpr uint64_t kString = 1, kBool = 2, kFloat64 = 3;  // DataType
-constexpr uint64_t kSuccess = 1;                          // Status
+constexpr uint64_t kStatusSuccess = 1;                    // Status
 
 uint64_t DataTypeOf(const nlohmann::json& value) {
   if (value.is_boolean()) return kBool;
@@ -67,7 +67,7 @@ Summary HparamsOfRun(const nlohmann::json& config, const std::vector<std::string
 
 Summary EndOfRun(const std::vector<std::pair<std::string, double>>& metrics, double unix_seconds) {
   Message end;
-  end.Integer(1, kSuccess).Double(2, unix_seconds);
+  end.Integer(1, kStatusSuccess).Double(2, unix_seconds);
   Summary summary;
   for (const auto& [tag, value] : metrics) summary.AddScalar(tag, value);
   summary.AddPluginData("_hparams_/session_end_info", kPlugin, PluginData(4, end));

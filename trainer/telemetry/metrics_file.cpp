@@ -1,5 +1,8 @@
 #include "trainer/telemetry/metrics_file.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -44,6 +47,13 @@ absl::StatusOr<MetricsFile> MetricsFile::Open(const std::string& path, int64_t l
 absl::Status MetricsFile::Append(const nlohmann::ordered_json& line) {
   const int error = AppendWhole(path_, line.dump() + "\n");
   return error == 0 ? absl::OkStatus() : WriteError(path_, error);
+}
+
+void MetricsFile::Sync() const {
+  const int file = open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0) return;
+  fsync(file);
+  close(file);
 }
 
 }  // namespace trainer::telemetry

@@ -22,6 +22,9 @@ class MetricsFile {
   // may succeed again.
   absl::Status Append(const nlohmann::ordered_json& line);
 
+  // Has the disk keep what was appended, as far as it can: where it cannot, the lines are as safe as others'.
+  void Sync() const;
+
  private:
   explicit MetricsFile(std::string path) : path_(std::move(path)) {}
 

@@ -60,8 +60,8 @@ absl::Status PrometheusExporter::Open(const PrometheusOptions& options, const st
         options.address, options.auth_file, [this] { return Text(); }, warn_);
     if (!endpoint.ok()) return endpoint.status();
     endpoint_ = *std::move(endpoint);
-    if (auto status = WriteText(endpoint_file, url() + "\n"); !status.ok()) return status;
     endpoint_file_ = endpoint_file;
+    if (auto status = WriteEndpointFile(); !status.ok()) return status;
   }
   if (!options.pushgateway.empty()) {
     absl::StatusOr<std::string> user("");
@@ -75,14 +75,14 @@ absl::Status PrometheusExporter::Open(const PrometheusOptions& options, const st
     push_seconds_ = options.push_seconds;
   }
   if (!options.textfile.empty()) {
-    constexpr char kKey[] = "metrics.prometheus.textfile: ";
+    constexpr char kTextfileKey[] = "metrics.prometheus.textfile: ";
     if (!absl::EndsWith(options.textfile, ".prom")) {
       return absl::InvalidArgumentError(
-          absl::StrCat(kKey, "node_exporter reads only files named *.prom, not ", options.textfile));
+          absl::StrCat(kTextfileKey, "node_exporter reads only files named *.prom, not ", options.textfile));
     }
     textfile_ = options.textfile;
     if (auto status = WriteText(textfile_, Text()); !status.ok()) {
-      return absl::InvalidArgumentError(absl::StrCat(kKey, status.message()));
+      return absl::InvalidArgumentError(absl::StrCat(kTextfileKey, status.message()));
     }
   }
   if (pushgateway_ || !textfile_.empty()) {
@@ -90,6 +90,10 @@ absl::Status PrometheusExporter::Open(const PrometheusOptions& options, const st
     publisher_ = std::thread(&PrometheusExporter::Publish, this);
   }
   return absl::OkStatus();
+}
+
+absl::Status PrometheusExporter::WriteEndpointFile() const {
+  return endpoint_ ? WriteText(endpoint_file_, url() + "\n") : absl::OkStatus();
 }
 
 PrometheusExporter::~PrometheusExporter() { Finish(RunState::kFailed); }

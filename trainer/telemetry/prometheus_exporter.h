@@ -59,6 +59,9 @@ class PrometheusExporter {
   // and closes the endpoint. No call but the destructor may follow.
   void Finish(RunState state);
 
+  // Writes run_dir/metrics_endpoint again, where there is an endpoint: the run folder has been made anew.
+  absl::Status WriteEndpointFile() const;
+
   // The endpoint's URL; empty where there is none.
   std::string url() const { return endpoint_ ? endpoint_->url() : ""; }
 

@@ -24,7 +24,7 @@ absl::StatusOr<PtMatrix> Parse(const std::string& bytes) {
   return ParsePtMatrix(exact);
 }
 
-void ExpectError(const std::string& bytes, absl::StatusCode code, const std::string& message) {
+void ExpectPtError(const std::string& bytes, absl::StatusCode code, const std::string& message) {
   const auto matrix = Parse(bytes);
   ASSERT_FALSE(matrix.ok()) << message;
   EXPECT_EQ(matrix.status().code(), code) << matrix.status();
@@ -62,24 +62,25 @@ TEST(PtFile, RefusesTensorsBeyondTheirStorage) {
            {.sizes = {-2, 3}, .strides = {3, 1}},
            {.sizes = {kBig, 3}, .strides = {0, 1}},
        }) {
-    ExpectError(PtBytes(parts, kSix), absl::StatusCode::kDataLoss, "beyond its stored values");
+    ExpectPtError(PtBytes(parts, kSix), absl::StatusCode::kDataLoss, "beyond its stored values");
   }
 }
 
 TEST(PtFile, RefusesOtherThings) {
   constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
-  ExpectError(PtBytes({.storage = "HalfStorage", .sizes = {2, 3}, .strides = {3, 1}}, kSix), kInvalid,
-              "HalfStorage");
-  ExpectError(PtBytes({.sizes = {6}, .strides = {1}}, kSix), kInvalid, "1 dimensions");
-  ExpectError(PtBytes({.sizes = {0, 3}, .strides = {3, 1}}, kSix), kInvalid, "empty tensor");
-  ExpectError(testing::ZipBytes({{"word/document.xml", "<xml/>"}}), kInvalid, "none that torch.save wrote");
-  ExpectError(testing::ZipBytes({{"a/data.pkl", "\x80\x02}q\x01."}}), kInvalid, "something else");
-  ExpectError(testing::ZipBytes({{"a/data.pkl", std::string(5000, 'N') + "."}}), kInvalid, "something else");
-  ExpectError(testing::ZipBytes({{"a/data.pkl", ""}, {"a/byteorder", "big"}}), kInvalid, "big-endian");
-  ExpectError(std::string("\x80\x02\x8a\x0a\x6c\xfc", 6), kInvalid, "old format");
-  ExpectError("", absl::StatusCode::kDataLoss, "empty");
-  ExpectError("hello, this is no tensor at all", absl::StatusCode::kDataLoss,
-              "not a file that torch.save wrote");
+  ExpectPtError(PtBytes({.storage = "HalfStorage", .sizes = {2, 3}, .strides = {3, 1}}, kSix), kInvalid,
+                "HalfStorage");
+  ExpectPtError(PtBytes({.sizes = {6}, .strides = {1}}, kSix), kInvalid, "1 dimensions");
+  ExpectPtError(PtBytes({.sizes = {0, 3}, .strides = {3, 1}}, kSix), kInvalid, "empty tensor");
+  ExpectPtError(testing::ZipBytes({{"word/document.xml", "<xml/>"}}), kInvalid, "none that torch.save wrote");
+  ExpectPtError(testing::ZipBytes({{"a/data.pkl", "\x80\x02}q\x01."}}), kInvalid, "something else");
+  ExpectPtError(testing::ZipBytes({{"a/data.pkl", std::string(5000, 'N') + "."}}), kInvalid,
+                "something else");
+  ExpectPtError(testing::ZipBytes({{"a/data.pkl", ""}, {"a/byteorder", "big"}}), kInvalid, "big-endian");
+  ExpectPtError(std::string("\x80\x02\x8a\x0a\x6c\xfc", 6), kInvalid, "old format");
+  ExpectPtError("", absl::StatusCode::kDataLoss, "empty");
+  ExpectPtError("hello, this is no tensor at all", absl::StatusCode::kDataLoss,
+                "not a file that torch.save wrote");
   EXPECT_EQ(ReadPtMatrix("/nowhere/at/all.pt").status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(ReadPtMatrix("/").status().code(), kInvalid);
 }
@@ -91,7 +92,7 @@ TEST(PtFile, NoticesEveryChangedByteOfTheValues) {
   for (size_t i = 0; i < 24; ++i) {
     std::string bytes = whole;
     bytes[values + i] = static_cast<char>(bytes[values + i] ^ 1);
-    ExpectError(bytes, absl::StatusCode::kDataLoss, "checksum");
+    ExpectPtError(bytes, absl::StatusCode::kDataLoss, "checksum");
   }
 }
 
@@ -155,7 +156,7 @@ TEST(PtFile, NestedReferencesStaySmall) {
     pickle += std::string("h\0h\0\x86q\0", 7);
   }
   pickle += ".";
-  ExpectError(testing::ZipBytes({{"a/data.pkl", pickle}}), absl::StatusCode::kDataLoss, "pickle");
+  ExpectPtError(testing::ZipBytes({{"a/data.pkl", pickle}}), absl::StatusCode::kDataLoss, "pickle");
 }
 
 TEST(ZipReader, RefusesOverlappingEntries) {

@@ -63,6 +63,13 @@ TEST(FindCulpritTest, ARanksLastWordsAreAdded) {
   EXPECT_EQ(FindCulprit("[vm:17814] [[10606,0],1] ORTE_ERROR_LOG: Error\nboo"), "boo");
 }
 
+TEST(FindCulpritTest, TheRankThatAMessageNamesGoesBeforeTheOneThatEndedFirst) {
+  EXPECT_EQ(FindCulprit("rank 3 on node7 has made no progress for 5 s\n" + kExited),
+            "rank 3 on node7 has made no progress for 5 s");
+  EXPECT_EQ(FindCulprit("rank 0 on node1: has another rank died?\n" + kKilled),
+            "rank 1 on node7, signal 9 (Killed): rank 0 on node1: has another rank died?");
+}
+
 TEST(FindCulpritTest, StaysOneShortLine) {
   const std::string culprit = FindCulprit("\x1b[31m" + std::string(5000, 'x') + "\r\n" + kKilled);
   EXPECT_LT(culprit.size(), 300u);

@@ -102,6 +102,19 @@ TEST_F(RunFolderTest, TheLogsFirstStepIsProgress) {
   EXPECT_EQ(run.SinceMark().step, 41);
 }
 
+TEST_F(RunFolderTest, AFolderThatWasDeletedAndMadeAnewCounts) {
+  Append("starts.jsonl", "{\"unix_seconds\":1,\"from_step\":0}\n{\"unix_seconds\":2,\"from_step\":3}\n");
+  Append("train.log", "12:00:00 info first step (1) done after 1.2s\n");
+  RunFolder run(path_.string());
+  run.MarkStart();
+  fs::remove_all(path_);
+  Append("starts.jsonl", "{\"unix_seconds\":3,\"from_step\":40}\n");
+  EXPECT_TRUE(run.SinceMark().ranks_are_up);
+  EXPECT_FALSE(run.SinceMark().made_step());
+  Append("train.log", "12:34:56 info first step (41) done after 1.2s\n");
+  EXPECT_TRUE(run.SinceMark().made_step());
+}
+
 TEST_F(RunFolderTest, OfALongFileTheEndCounts) {
   RunFolder run(path_.string());
   run.MarkStart();

@@ -241,6 +241,7 @@ class Signalled(LauncherTestCase):
         for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             with self.subTest(number), self.launch() as job:
                 self.wait_for_step(job, last_step(self.run_dir) + 10)
+                job.signal_mpirun(signal.SIGUSR2)  # of no meaning, and passed on to nobody
                 job.signal_mpirun(number)
                 result = job.finish()
                 self.assert_stopped(result)
@@ -307,13 +308,13 @@ class FewerRanks(LauncherTestCase):
         self.on_hosts = ("--hostfile", hostfile, "--mca", "plm_rsh_agent", agent)
         os.environ.pop("OMPI_MCA_rmaps_base_oversubscribe", None)
 
-    def lose(self, job, host):
-        """All that runs on it dies, and it cannot be reached any more."""
+    def lose(self, job, host, by=signal.SIGKILL):
+        """All that runs on it dies (or stops, by SIGSTOP), and it cannot be reached any more."""
         (self.scratch / f"down-{host}").touch()
         for process in job.processes():
             if f"HOST_OF_TEST={host}".encode() in of_process(process, "environ").split(b"\0"):
                 try:
-                    os.kill(process, signal.SIGKILL)
+                    os.kill(process, by)
                 except ProcessLookupError:
                     pass  # it went with another one
 
@@ -328,6 +329,20 @@ class FewerRanks(LauncherTestCase):
         self.assertIn("saved by 2 ranks", result.out)
         self.assertIn("1 ranks on cpu", result.out)
         self.assertEqual([line["step"] for line in metrics(self.run_dir)], list(range(1, STEPS + 1)))
+
+    def test_a_host_hangs(self):
+        """mpirun would wait for it for ever."""
+        arguments = [*self.arguments, "watchdog.timeout_seconds=2", "watchdog.first_step_seconds=20"]
+        with self.launch(*self.on_hosts, "--min-np", 1, kind=OnHosts, arguments=arguments) as job:
+            self.wait_for_step(job, 20)
+            self.lose(job, "beta", by=signal.SIGSTOP)
+            result = job.finish()
+        self.assertEqual(result.code, 0, result)
+        self.assertIn("rank 1 on ", result.err)
+        self.assertIn("mpirun has not ended 30 s after the watchdog ended the run: it is killed", result.err)
+        self.assertRegex(result.err, f"exit code {STALLED}, rank 1 on .* has made no progress .* restart 1 of 3")
+        self.assertIn("host beta cannot be reached and is left out", result.err)
+        self.assertIn("1 ranks on cpu", result.out)
 
     def test_too_few_are_left(self):
         with self.launch(*self.on_hosts, "--min-np", 2, kind=OnHosts) as job:

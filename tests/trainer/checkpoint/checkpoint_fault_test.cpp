@@ -27,7 +27,7 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 // All three files tell `value`, so that a mixture of two snapshots would show.
-Snapshot MakeSnapshot(int64_t value, int64_t numbers = 64) {
+Snapshot MakeNumbers(int64_t value, int64_t numbers = 64) {
   Snapshot snapshot;
   snapshot.model = {{"weight", torch::full({numbers}, value, torch::kLong)}};
   snapshot.optimizer = {{"exp_avg", torch::full({numbers}, value, torch::kLong)}};
@@ -66,7 +66,7 @@ struct Report {
   for (int64_t value = step * 10;; ++step, value = step * 10) {
     for (; value < step * 10 + 2; ++value) {
       const Report report{step, value, step % 3 == 0};
-      if (!store.Save(step, MakeSnapshot(value), report.is_best).ok()) ::_exit(1);
+      if (!store.Save(step, MakeNumbers(value), report.is_best).ok()) ::_exit(1);
       if (::write(report_fd, &report, sizeof report) != sizeof report) ::_exit(2);
     }
   }
@@ -81,7 +81,7 @@ TEST(CheckpointFaults, KilledAtAnyMomentNothingSavedIsLost) {
   CheckpointStore store(run, 2);
   // Kills come at any moment of the first few saves, however long one takes here.
   const auto start = std::chrono::steady_clock::now();
-  for (int64_t value : {10, 11}) ASSERT_TRUE(store.Save(1, MakeSnapshot(value), true).ok());
+  for (int64_t value : {10, 11}) ASSERT_TRUE(store.Save(1, MakeNumbers(value), true).ok());
   const std::chrono::microseconds save_time =
       std::chrono::duration_cast<std::chrono::microseconds>((std::chrono::steady_clock::now() - start) / 2);
   std::uniform_int_distribution<useconds_t> delay(0, static_cast<useconds_t>(4 * save_time.count()));
@@ -140,7 +140,7 @@ TEST(CheckpointFaults, WhatIsInTheWayIsNamed) {
   const TemporaryFolder folder;
   WriteBytes(folder / "file", "");
   for (const std::string& run : {folder / "file", folder / "file/run"}) {
-    const absl::Status status = CheckpointStore(run, 2).Save(1, MakeSnapshot(1), false);
+    const absl::Status status = CheckpointStore(run, 2).Save(1, MakeNumbers(1), false);
     ASSERT_FALSE(status.ok());
     EXPECT_THAT(std::string(status.message()), HasSubstr("checkpoint of step 1 not saved: "));
     EXPECT_THAT(std::string(status.message()), HasSubstr(folder / "file"));
@@ -148,12 +148,12 @@ TEST(CheckpointFaults, WhatIsInTheWayIsNamed) {
   EXPECT_EQ(CheckpointStore(folder / "file", 2).Steps()->size(), 0);
 
   CheckpointStore store(folder / "run", 2);
-  ASSERT_TRUE(store.Save(1, MakeSnapshot(1), false).ok());
+  ASSERT_TRUE(store.Save(1, MakeNumbers(1), false).ok());
   fs::create_directories(folder / "run/checkpoints/best/in-the-way");
-  const absl::Status status = store.Save(2, MakeSnapshot(2), true);
+  const absl::Status status = store.Save(2, MakeNumbers(2), true);
   EXPECT_THAT(std::string(status.message()), HasSubstr("checkpoints/best"));
   WriteBytes(folder / "run/checkpoints/step-00000003", "a file");
-  EXPECT_THAT(std::string(store.Save(3, MakeSnapshot(3), false).message()), HasSubstr("step-00000003"));
+  EXPECT_THAT(std::string(store.Save(3, MakeNumbers(3), false).message()), HasSubstr("step-00000003"));
   EXPECT_EQ((*store.LoadLatest(nullptr))->step, 2);
   EXPECT_THAT(Temporaries(folder / "run"), IsEmpty());
 }
@@ -162,14 +162,14 @@ TEST(CheckpointFaults, WhatIsInTheWayIsNamed) {
 TEST(CheckpointFaults, AFileThatCannotGrowLeavesTheLastCheckpointIntact) {
   const TemporaryFolder folder;
   CheckpointStore store(folder / "run", 2);
-  ASSERT_TRUE(store.Save(1, MakeSnapshot(1), true).ok());
+  ASSERT_TRUE(store.Save(1, MakeNumbers(1), true).ok());
   EXPECT_EXIT(
       {
         std::signal(SIGXFSZ, SIG_IGN);
         rlimit limit{};
         limit.rlim_cur = limit.rlim_max = 64 << 10;
         if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) ::_exit(3);
-        const absl::Status status = store.Save(2, MakeSnapshot(2, 100000), true);
+        const absl::Status status = store.Save(2, MakeNumbers(2, 100000), true);
         std::cerr << status << "\n";
         ::_exit(status.code() == absl::StatusCode::kResourceExhausted ? 0 : 1);
       },
@@ -210,13 +210,13 @@ TEST_F(SmallDisk, FullAtAnyPointOfASave) {
   CheckpointStore store(folder_ / "run", 1);
   constexpr int64_t kNumbers = 2000;  // four pages a file
   int64_t saved = 1;
-  ASSERT_TRUE(store.Save(saved, MakeSnapshot(saved, kNumbers), true).ok());
+  ASSERT_TRUE(store.Save(saved, MakeNumbers(saved, kNumbers), true).ok());
   int refused = 0;
   int accepted = 0;
   for (uint64_t pages = 0; pages < 16; ++pages) {
     ASSERT_NO_FATAL_FAILURE(FillUpTo(pages * 4096));
     const int64_t step = static_cast<int64_t>(pages) + 2;
-    const absl::Status status = store.Save(step, MakeSnapshot(step, kNumbers), false);
+    const absl::Status status = store.Save(step, MakeNumbers(step, kNumbers), false);
     if (status.ok()) {
       saved = step;
       ++accepted;
@@ -242,9 +242,9 @@ TEST_F(SmallDisk, FullAtAnyPointOfASave) {
 
 TEST_F(SmallDisk, ReadOnly) {
   CheckpointStore store(folder_ / "run", 2);
-  ASSERT_TRUE(store.Save(1, MakeSnapshot(1), true).ok());
+  ASSERT_TRUE(store.Save(1, MakeNumbers(1), true).ok());
   ASSERT_EQ(::mount(nullptr, folder_.path().c_str(), nullptr, MS_REMOUNT | MS_RDONLY, nullptr), 0);
-  const absl::Status status = store.Save(2, MakeSnapshot(2), true);
+  const absl::Status status = store.Save(2, MakeNumbers(2), true);
   EXPECT_EQ(status.code(), absl::StatusCode::kPermissionDenied);
   EXPECT_THAT(std::string(status.message()), HasSubstr("Read-only file system"));
   EXPECT_EQ(ValueOf((*store.LoadLatest(nullptr))->snapshot), 1);

@@ -39,6 +39,10 @@ def make_inputs(padded, n_mels=N_MELS):
     return inputs
 
 
+# A unit that ReLU follows, and that rounding alone may carry over 0 for some frame: its row of gradients then differs.
+NEAR_ZERO = 1e-6
+
+
 class Parity(unittest.TestCase):
     def check(self, seed, inputs, n_mels=N_MELS, **model):
         ours = run_ours(seed, inputs, n_mels, dropout=0, **model)
@@ -53,11 +57,22 @@ class Parity(unittest.TestCase):
         with torch.no_grad():
             logits = reference(inputs["mels"], inputs.get("lengths"))
         self.assertLess((logits - ours["logits"]).abs().max().item(), 1e-5)
+        nearest = {}  # layer: of each unit, how near it comes to 0
+        for name, layer in reference.named_modules():
+            if name.endswith(("linear1", "pred_layer.0")):
+                layer.register_forward_hook(lambda _, inputs, outputs, name=name: nearest.update(
+                    {name: outputs.detach().abs().flatten(0, -2).amin(0)}))
         reference.train()
         loss = torch.nn.functional.cross_entropy(reference(inputs["mels"], inputs.get("lengths")), inputs["speakers"])
         loss.backward()
         for name, value in reference.named_parameters():
-            self.assertLess((value.grad - ours["g." + name]).abs().max().item(), 1e-5, f"gradient of {name}")
+            difference = (value.grad - ours["g." + name]).abs()
+            layer = name.rpartition(".")[0]
+            if layer in nearest:
+                decided = nearest[layer] > NEAR_ZERO
+                self.assertGreater(decided.float().mean().item(), 0.95)
+                difference = difference[decided]
+            self.assertLess(difference.max().item(), 1e-5, f"gradient of {name}")
 
     def test_each_config_without_padding(self):
         for name, model in CONFIGS.items():

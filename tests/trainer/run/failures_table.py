@@ -14,7 +14,7 @@ def printed():
     """All string literals of the sources, neighbours joined; what is put in between becomes a gap."""
     texts = []
     for folder in ("data", "launcher", "trainer"):
-        for path in (ROOT / folder).rglob("*.cpp"):
+        for path in [*(ROOT / folder).rglob("*.cpp"), *(ROOT / folder).rglob("*.h")]:
             texts.append(re.sub(r'"\s*"', "", path.read_text()))
     # From ErrnoStatus: the C library's words.
     return "\n".join(texts) + "No space left on device"

@@ -2,6 +2,7 @@
 the right exit code, or goes on unharmed; and whatever was saved is still there, to be gone on from bit for bit."""
 
 import contextlib
+import fcntl
 import os
 import pathlib
 import shutil
@@ -90,7 +91,7 @@ class RunFolder(FaultTestCase):
         shutil.rmtree(self.scratch / "doomed")
 
     def assert_made_anew(self, text):
-        self.assertEqual(text.count(f"run.dir {self.run_dir} was deleted or moved during the run"), 1, text)
+        self.assertEqual(text.count(f"run.dir {self.run_dir} was deleted, emptied or moved during the run"), 1, text)
         self.assertTrue((self.run_dir / "config.yaml").exists())
         self.assertIn("made anew", (self.run_dir / "train.log").read_text())
 
@@ -103,6 +104,75 @@ class RunFolder(FaultTestCase):
         lines = metrics(self.run_dir)
         self.assertEqual([line["step"] for line in lines], list(range(lines[0]["step"], lines[-1]["step"] + 1)))
         self.assertTrue((self.run_dir / "checkpoints" / "best" / "state.json").exists())
+
+    def test_emptied_it_is_made_anew(self):
+        def empty():
+            doomed = self.scratch / "doomed"
+            doomed.mkdir()
+            for path in list(self.run_dir.iterdir()):
+                path.rename(doomed / path.name)
+            shutil.rmtree(doomed)
+
+        result = self.disturbed(empty)
+        self.assertEqual(result.code, 0, result)
+        self.assertEqual(result.own_lines(), [])
+        self.assert_made_anew(result.out)
+        self.assertTrue((self.run_dir / "starts.jsonl").exists())
+        self.assert_same_model(self.run_dir)
+
+    def test_its_lock_deleted_it_is_locked_again(self):
+        result = self.disturbed(lambda: (self.run_dir / ".lock").unlink())
+        self.assertEqual(result.code, 0, result)
+        self.assertEqual(result.own_lines(), [])
+        self.assertEqual(result.out.count(f"run.dir {self.run_dir}/.lock, which keeps a second run out, was deleted"), 1,
+                         result)
+        self.assertTrue((self.run_dir / ".lock").exists())
+        self.assert_same_model(self.run_dir)
+        # What comes while the folder may be another run's is not written.
+        self.assertGreaterEqual(len(metrics(self.run_dir)), self.settings["schedule__total_steps"] - 5)
+        self.assertEqual(os.readlink(self.run_dir / "checkpoints" / "best"),
+                         os.readlink(self.reference / "checkpoints" / "best"))
+
+    @contextlib.contextmanager
+    def locked_by_another(self):
+        self.run_dir.mkdir()
+        with open(self.run_dir / ".lock", "w") as lock:
+            lock.write("process 1 on elsewhere\n")
+            lock.flush()
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield lock
+
+    def test_a_lock_that_stays(self):
+        with self.locked_by_another():
+            result = run(RANKS, self.arguments(self.run_dir), EXIT_LIMIT_SECONDS)
+        self.assert_one_line(result, BAD_INPUT, "another run is writing to run.dir", "(process 1 on elsewhere)")
+
+    def patient(self):
+        os.environ["TRAINER_RESTARTS"] = "1"
+        self.addCleanup(os.environ.pop, "TRAINER_RESTARTS")
+
+    def test_a_lock_that_goes(self):
+        """As where the host of the start before was lost, and NFS gives its lock back later."""
+        self.patient()
+        with self.locked_by_another() as lock, Job(RANKS, self.arguments(self.run_dir)) as job:
+            waiting = f"waiting for the lock of run.dir {self.run_dir} (process 1 on elsewhere)"
+            self.assertTrue(job.wait_until(lambda: waiting in job.output(), "its waiting"))
+            time.sleep(4)  # longer than a first start would
+            self.assertTrue(job.running())
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            result = job.finish()
+        self.assertEqual(result.code, 0, result)
+        self.assert_as_uninterrupted(self.run_dir)
+
+    def test_a_lock_that_is_deleted_while_it_is_waited_for(self):
+        self.patient()
+        with self.locked_by_another(), Job(RANKS, self.arguments(self.run_dir)) as job:
+            waiting = f"waiting for the lock of run.dir {self.run_dir} (process 1 on elsewhere)"
+            self.assertTrue(job.wait_until(lambda: waiting in job.output(), "its waiting"))
+            (self.run_dir / ".lock").unlink()
+            result = job.finish()
+        self.assertEqual(result.code, 0, result)
+        self.assert_as_uninterrupted(self.run_dir)
 
     def test_deleted_and_stopped_it_goes_on_where_it_was(self):
         with Job(RANKS, self.arguments(self.run_dir)) as job:
@@ -117,11 +187,13 @@ class RunFolder(FaultTestCase):
         self.assert_same_model(self.run_dir)
 
     def test_deleted_it_is_still_one_run_s_alone(self):
-        endless = {"schedule__total_steps": 1_000_000}
+        endless = {"schedule__total_steps": 1_000_000, "metrics__prometheus__address": "127.0.0.1:0"}
         with Job(1, self.arguments(self.run_dir, **endless)) as first:
             self.wait_for_step(first, self.run_dir, 50)
+            endpoint = (self.run_dir / "metrics_endpoint").read_text()
             self.delete()
             self.assertTrue(first.wait_until(lambda: checkpoints(self.run_dir), "a new checkpoint"))
+            self.assertEqual((self.run_dir / "metrics_endpoint").read_text(), endpoint)
             second = run(1, self.arguments(self.run_dir, **endless), EXIT_LIMIT_SECONDS)
             self.assert_one_line(second, BAD_INPUT, "another run is writing to run.dir", self.run_dir)
             self.assertTrue(first.running())

@@ -115,6 +115,7 @@ class Kills(ComparedTestCase):
             print(f"{self.cycles}/{CYCLES}: {what} {when} came to nothing", flush=True)
             return False
         took = result.seconds - since
+        self.assertLess(took, EXIT_LIMIT_SECONDS, f"the last process took too long to end\n{result}")
         self.slowest = max(self.slowest, took)
         hit = {"while saving": before is not None and self.is_saving(run_dir),
                "while validating": last_step(run_dir) == at_step}.get(when, False)

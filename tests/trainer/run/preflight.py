@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import unittest
@@ -13,7 +14,7 @@ import unittest
 from dataset_files import DatasetFiles
 from run_trainer import TINY_CONFIG, Job, RunTestCase, checkpoints, last_step, main, run, train, trainer, training
 
-BAD_INPUT = 2
+BAD_INPUT, STALLED = 2, 76
 DOCUMENT = pathlib.Path(__file__).parents[3] / "docs" / "preflight.md"
 CPUS = sorted(os.sched_getaffinity(0))
 
@@ -94,6 +95,15 @@ class Preflight(RunTestCase):
         self.assertRegex(result.out, r"50 steps in about [0-9.]+s, 2 validations of")
         self.assertIn("ranks 0-1 on ", result.out)
         self.assertIn("preflight: training steps", result.err)
+
+    def test_a_rank_that_is_stopped(self):
+        with Job(2, ["preflight", *training(self.data, self.scratch / "run"), "--timeout", 3]) as job:
+            # Reading takes a second.
+            self.assertTrue(job.wait_until(lambda: "preflight: reading" in job.errors(), "the reading"))
+            os.kill(next(process for process, rank in job.processes().items() if rank == 1), signal.SIGSTOP)
+            result = job.finish()
+        self.assertEqual(result.code, STALLED, result)
+        self.assertRegex(result.err, r"rank 1 on \S+ has made no progress for \d+ s: [a-z, -]+; its process does not answer")
 
     def test_for_scripts(self):
         run_dir = self.scratch / "run"

@@ -35,6 +35,7 @@ class Interrupted(ComparedTestCase):
             with Job(RANKS, self.arguments(run_dir)) as job:
                 self.assertTrue(job.wait_until(lambda: last_step(run_dir) >= at_step, f"step {at_step}"))
                 process = next(process for process, its_rank in job.processes().items() if its_rank == rank)
+                os.kill(process, signal.SIGUSR2)  # of no meaning
                 os.kill(process, signal.SIGUSR1)
                 result = job.finish()
             self.assertEqual(result.code, STOPPED, result)

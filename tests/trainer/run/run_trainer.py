@@ -151,24 +151,27 @@ class Job:
         return False
 
     def finish(self, limit_seconds=TIME_LIMIT_SECONDS):
-        """Waits for the end of mpirun, and of all ranks."""
+        """Waits for the end of mpirun, and of all ranks; the result's seconds are those until the last one is gone."""
         try:
             self._mpirun.wait(max(0.1, limit_seconds - self.seconds()))
         except subprocess.TimeoutExpired:
             self.kill_all()
             self._mpirun.wait()
             raise AssertionError(f"the job did not end within {limit_seconds} s\n{self._result()}") from None
-        result = self._result()
         deadline = time.monotonic() + 10
         while self.processes():
             if time.monotonic() > deadline:
-                raise AssertionError(f"processes {self.processes()} outlive mpirun\n{result}")
+                raise AssertionError(f"processes {self.processes()} outlive mpirun\n{self._result()}")
             time.sleep(0.02)
-        return result
+        return self._result()
 
     def output(self):
         """Its standard output so far."""
         return os.pread(self._out.fileno(), 1 << 20, 0).decode(errors="replace")
+
+    def errors(self):
+        """Its standard error so far."""
+        return os.pread(self._err.fileno(), 1 << 20, 0).decode(errors="replace")
 
     def _result(self):
         texts = []
@@ -193,6 +196,8 @@ def run(ranks, arguments, limit_seconds=TIME_LIMIT_SECONDS, program=None, mpirun
 
 def training(data, run_dir, config=TINY_CONFIG, **overrides):
     """The arguments of a training run; `model__dropout=0` means model.dropout=0."""
+    if device := os.environ.get("TRAINER_TEST_DEVICE"):
+        overrides = {"train__device": device, **overrides}
     keys = [f"{key.replace('__', '.')}={value}" for key, value in overrides.items()]
     return ["--config", config, f"data.path={data}", f"run.dir={run_dir}", *keys]
 

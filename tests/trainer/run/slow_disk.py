@@ -1,4 +1,4 @@
-"""Checkpoints are written beside training: seen on a disk that takes four seconds for each."""
+"""Checkpoints and metrics are written beside training: seen on a disk that takes its time for each."""
 
 import os
 import re
@@ -8,7 +8,7 @@ import sys
 from compared import RANKS, ComparedTestCase
 from run_trainer import Job, checkpoints, last_step, main, metrics, trainer
 
-FAILURE, BAD_INPUT = 1, 2
+FAILURE, BAD_INPUT, STALLED = 1, 2, 76
 # Of the three files of a checkpoint, and of the folder.
 FSYNC_SECONDS, FSYNCS = 1, 4
 
@@ -21,9 +21,9 @@ class SlowDisk(ComparedTestCase):
         super().setUp()
         self.run_dir = self.scratch / "run"
 
-    def job(self, stop_seconds=1000, **overrides):
-        environment = [f"LD_PRELOAD={self.library}", f"SLOW_FSYNC_SECONDS={FSYNC_SECONDS}",
-                       f"TRAINER_STOP_SECONDS={stop_seconds}"]
+    def job(self, stop_seconds=1000, fsync_seconds=FSYNC_SECONDS, write_seconds=0, **overrides):
+        environment = [f"LD_PRELOAD={self.library}", f"SLOW_FSYNC_SECONDS={fsync_seconds}",
+                       f"SLOW_WRITE_SECONDS={write_seconds}", f"TRAINER_STOP_SECONDS={stop_seconds}"]
         arguments = self.arguments(self.run_dir, **overrides)
         return Job(RANKS, [*environment, trainer(), *arguments, "--verbose"], program="/usr/bin/env")
 
@@ -93,6 +93,30 @@ class SlowDisk(ComparedTestCase):
             self.assertEqual(result.code, BAD_INPUT, result)
             self.assertEqual(len(result.own_lines()), 1, result)
             self.assertIn(f"TRAINER_STOP_SECONDS={text}: ", result.own_lines()[0])
+
+    def test_a_save_that_does_not_end_is_a_stall(self):
+        limits = {"watchdog__timeout_seconds": 2, "watchdog__validation_seconds": 3, "watchdog__first_step_seconds": 60}
+        with self.job(fsync_seconds=1000, schedule__total_steps=1_000_000, **limits) as job:
+            result = job.finish()
+        self.assertEqual(result.code, STALLED, result)
+        self.assertEqual(len(result.own_lines()), 1, result)
+        # Training goes on until the next save, which has to wait for this one.
+        self.assertRegex(result.own_lines()[0], r"^rank 0 on \S+ has made no progress for \d+ s: step 20, checkpoint; "
+                                                r"it is at work that does not end: check its disk")
+        self.assertEqual(self.saved(), [])
+
+    def test_training_does_not_wait_for_metrics(self):
+        seconds = 0.5
+        with self.job(fsync_seconds=0, write_seconds=seconds, checkpoint__every=0) as job:
+            result = job.finish()
+        self.assertEqual(result.code, 0, result)
+        lines = metrics(self.run_dir)
+        self.assertEqual([line["step"] for line in lines], list(range(1, 31)))
+        # By the time at which each was made: a thread writes them, as slowly as it must.
+        self.assertLess(lines[-2]["unix_seconds"] - lines[0]["unix_seconds"], seconds * len(lines) / 2)
+        self.assertGreater(result.seconds, seconds * len(lines))
+        self.assertLess(max(line["recording_seconds"] for line in lines), seconds)
+        self.assert_as_uninterrupted(self.run_dir)
 
     def test_another_error_meanwhile_does_not_cost_it(self):
         with self.job(checkpoint__every=1, optimizer__lr=1e30, schedule__warmup_steps=0) as job:

@@ -9,11 +9,12 @@ import signal
 import time
 
 from compared import repeated_figures
-from run_trainer import Job, RunTestCase, checkpoint_bytes, last_step, main, mels, train, training
+from run_trainer import (Job, RunTestCase, checkpoint_bytes, last_step, main, mels, train, trainer, training)
 
 STALLED = 76
 RANKS = 2
 LIMIT_SECONDS = 3
+SET_UP_SECONDS = 0  # a GPU takes more (gpu.py)
 # A machine that is busy with other tests may take its time; a run that hangs does so for ever.
 PATIENCE_SECONDS = 60
 FAR = 400  # steps of a millisecond: by then each rank has reported from amid the run
@@ -22,7 +23,9 @@ ENDLESS = {"schedule__total_steps": 1_000_000, "train__log_every": 20, "checkpoi
            "train__validate_every": 0, "metrics__tensorboard": "false"}
 
 
-def watched(timeout=LIMIT_SECONDS, first_step=0, validation=0):
+def watched(timeout=LIMIT_SECONDS, first_step=None, validation=0):
+    if first_step is None:
+        first_step = SET_UP_SECONDS
     return {"watchdog__timeout_seconds": timeout, "watchdog__first_step_seconds": first_step,
             "watchdog__validation_seconds": validation}
 
@@ -196,7 +199,21 @@ class Stalls(RunTestCase):
         records = self.assert_stalled(result, 1, r"step \d+, data wait", started)
         self.assertEqual(records[0]["why"], "stuck")
         other = next(record for record in records if record["kind"] == "rank" and record["rank"] == 0)
-        self.assertEqual((other["phase"], other["waits"]), ("all-reduce wait", True))
+        self.assertIn((other["phase"], other["waits"]), [("all-reduce wait", True), ("device wait", True)])
+
+    def test_before_there_is_a_watchdog(self):
+        """One rank never comes to MPI, or is stopped before the configuration is read."""
+        os.environ["TRAINER_START_SECONDS"] = "3"
+        try:
+            words = ["-c", 'test "$OMPI_COMM_WORLD_RANK" = 1 && exec sleep 1000; exec "$0" "$@"', trainer(),
+                     *training(self.data, self.run_dir, **ENDLESS)]
+            with Job(RANKS, words, program="/bin/sh") as job:
+                result = job.finish()
+        finally:
+            del os.environ["TRAINER_START_SECONDS"]
+        self.assertEqual(result.code, STALLED, result)
+        self.assertRegex(result.own_lines()[0], r"^rank 0 on \S+: MPI has not come up for 3 s: a rank or a host does not answer")
+        self.assertFalse(self.run_dir.exists())
 
     def test_off(self):
         with Job(RANKS, training(self.data, self.run_dir, **{**ENDLESS, "schedule__total_steps": 4000},

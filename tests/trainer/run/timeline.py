@@ -1,7 +1,9 @@
 """`trainer --trace FILE`: real runs leave a timeline that a viewer can load, with all ranks' steps in it."""
 
 import json
+import os
 import unittest
+import unittest.mock
 
 import run_trainer
 
@@ -47,8 +49,15 @@ class TimelineTest(run_trainer.RunTestCase):
         return run_trainer.run(ranks, [*arguments, *options])
 
     def test_steps_of_both_ranks(self):
+        with unittest.mock.patch.dict(os.environ, TRAINER_SHARED_MEMORY="0"):
+            self.check_steps_of_both_ranks("mpi")
+
+    def test_steps_of_both_ranks_in_shared_memory(self):
+        self.check_steps_of_both_ranks("shared")
+
+    def check_steps_of_both_ranks(self, way):
         file = self.scratch / "steps.json"
-        result = self.trace(2, "--trace", file, "--trace-steps", "5:6", schedule__total_steps=20,
+        result = self.trace(2, "--trace", file, "--trace-steps", "5:6", run=way, schedule__total_steps=20,
                             train__validate_every=8, checkpoint__every=7,
                             # Backward must outlast the communication thread's waking up.
                             model__layers=4, model__feed_forward=512, train__bucket_mib=0.05)
@@ -80,15 +89,24 @@ class TimelineTest(run_trainer.RunTestCase):
                     self.assertLessEqual(end(before), after["ts"] + EPSILON)
                 self.assertEqual([bucket["args"]["bytes"] for bucket in of_step],
                                  [bucket["args"]["bytes"] for bucket in per_step[0]])
-                forward, backward = inner[2], inner[3]
+                forward, backward, exposed = inner[2], inner[3], inner[4]
                 for bucket in of_step:
                     self.assertGreaterEqual(bucket["ts"], end(forward) - EPSILON)
                     hidden += overlap(bucket, backward)
-            self.assertGreater(hidden, 0)
+                    if way == "shared":
+                        self.assertTrue(inside(bucket, exposed), (bucket, exposed))
+            if way == "mpi":
+                self.assertGreater(hidden, 0)
             batches = [batch["args"]["for_step"] for batch in timeline.spans(rank, "loader")]
             self.assertEqual(batches, list(range(batches[0], batches[0] + len(batches))))
             self.assertGreaterEqual(len(batches), 4)
-        # A sum is over nowhere before all ranks have begun it: so the ranks' clocks are one.
+        # A sum (in shared memory all of a step together) is over nowhere before all ranks have begun it: so the ranks'
+        # clocks are one.
+        if way == "shared":
+            for mine, theirs in zip(*([phase for phase in timeline.spans(rank, "main", "phase")
+                                       if phase["name"] == "exposed_communication"] for rank in (0, 1)), strict=True):
+                self.assertTrue(overlap(mine, theirs), (mine, theirs))
+            return
         for mine, theirs in zip(timeline.spans(0, "communication"), timeline.spans(1, "communication"), strict=True):
             self.assertEqual(mine["args"], theirs["args"])
             self.assertTrue(overlap(mine, theirs), (mine, theirs))

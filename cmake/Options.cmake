@@ -12,6 +12,11 @@ target_compile_options(project_options INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wno-restrict -Werror>
   $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Werror --Werror=all-warnings>)
 target_compile_definitions(project_options INTERFACE OMPI_SKIP_MPICXX)
+if(CMAKE_UNITY_BUILD)
+  # Sources are compiled eight at a time (CMakePresets.json): LibTorch's headers cost each compilation half a minute whatever
+  # it compiles. To GCC all but the first file are headers then, which should not use anonymous namespaces.
+  target_compile_options(project_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-subobject-linkage>)
+endif()
 if(SANITIZE)
   target_compile_options(project_options INTERFACE
     $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${SANITIZE} -fno-omit-frame-pointer>)

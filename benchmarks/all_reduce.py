@@ -38,7 +38,7 @@ def output(command, environment):
 
 
 def run_round(arguments, sizes, cuda):
-    """{who: {bytes: seconds}}"""
+    """{who: {bytes: seconds}}, and what ours sums by."""
     program = arguments.programs / "all_reduce_bench"
     if not program.is_file():
         raise ContestantError(f"{program}: not there; cmake --build --preset release --target all_reduce_bench")
@@ -51,7 +51,7 @@ def run_round(arguments, sizes, cuda):
              "peer": {int(size): seconds for size, seconds in peer.items()}}
     if not cuda:
         times["mpi"] = {line["bytes"]: line["mpi_seconds"] for line in native}
-    return times
+    return times, native[0]["by"]
 
 
 def measure(arguments):
@@ -59,11 +59,12 @@ def measure(arguments):
     cuda = torch.cuda.is_available() and torch.cuda.device_count() >= arguments.ranks
     seconds = {}
     for number in range(arguments.rounds):
-        for who, times in run_round(arguments, sizes, cuda).items():
+        measured, by = run_round(arguments, sizes, cuda)
+        for who, times in measured.items():
             for size, value in times.items():
                 seconds.setdefault(who, {}).setdefault(str(size), []).append(value)
         print(f"round {number + 1} of {arguments.rounds} done", flush=True)
-    return {"seconds": seconds, "ranks": arguments.ranks, "by": "nccl" if cuda else "mpi", "provenance": now(),
+    return {"seconds": seconds, "ranks": arguments.ranks, "by": by, "provenance": now(),
             "command": shlex.join([".venv/bin/python", "benchmarks/all_reduce.py", *sys.argv[1:]])}
 
 

@@ -4,7 +4,8 @@
     .venv/bin/python benchmarks/recognition.py              # trains and measures: hours on two cores
     .venv/bin/python benchmarks/recognition.py --table      # only writes the table, of what is measured so far
 
-It can be stopped (Ctrl-C lets the trainings save) and started again: what is finished is not repeated. A recipe is
+It can be stopped (Ctrl-C lets the trainings save) and started again: what is finished is kept in
+benchmarks/recognition/results/ and not repeated, on whatever machine it goes on. A recipe is
 to be chosen with --validate, which scores a part of the training split and never reads the test split:
 
     .venv/bin/python benchmarks/recognition.py --validate --tag noisier --models boss --seeds 1 \\
@@ -52,7 +53,7 @@ def parse_arguments():
     parser.add_argument("--data", type=pathlib.Path, default=PROJECT.parent / "shared" / "data" / "arabic_commands",
                         help="folder with manifest.csv and the recordings")
     parser.add_argument("--work", type=pathlib.Path, default=PROJECT / "runs" / "recognition",
-                        help="folder of data sets, runs and cached results")
+                        help="folder of data sets and runs")
     parser.add_argument("--programs", type=pathlib.Path, default=PROJECT / "build" / "bin",
                         help="folder of trainer and mels")
     parser.add_argument("--validate", action="store_true", help="score a part of train instead of test")

@@ -52,7 +52,7 @@ struct Best {
 
 Best Measure(int64_t bytes, double seconds, torch::Device device, const launcher::World& world,
              launcher::Communicator& communicator) {
-  auto slice = torch::zeros({bytes / 4}, torch::TensorOptions().device(device));
+  auto slice = communicator.MakeBuffer(bytes / 4, device);  // as gradients have it
   const std::function<void()> ours = [&] {
     communicator.StartAllReduce(slice);
     communicator.WaitAll();

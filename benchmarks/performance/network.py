@@ -72,13 +72,13 @@ def buckets(total, first, rest):
     return sizes
 
 
-def step_seconds(compute, sizes, reduce_seconds, overlap=True):
+def step_seconds(compute, sizes, reduce_seconds):
     """(seconds of a step, of which not hidden): forward is a third of `compute`, backward fills bucket after bucket in the
     rest, in proportion to their bytes; sums run one after the other, none before its bucket is full."""
     forward = compute / 3
     total, filled, free = sum(sizes), 0, 0.0
     for size in sizes:
         filled += size
-        ready = forward + (compute - forward) * (filled / total if overlap else 1)
+        ready = forward + (compute - forward) * filled / total
         free = max(free, ready) + reduce_seconds(size)
     return max(compute, free), max(0.0, free - compute)

@@ -85,15 +85,20 @@ class Watched:
             raise ContestantError(f"{' '.join(command)} ended with {process.returncode}:\n{self.output[-3000:]}")
 
     def _watch(self, process, memory_of, done, deadline):
-        while not done.wait(0.2):
+        watched = []
+        # Seldom: it takes time from the cores on which others are measured.
+        while not done.wait(0.5):
             if time.monotonic() > deadline:
                 os.killpg(process.pid, signal.SIGKILL)
                 return
-            if memory_of is not None:
-                peaks = [peak_of(child, memory_of) for child in descendants(process.pid)]
-                peaks = [peak for peak in peaks if peak is not None]
-                if peaks:
-                    self.peaks.append((time.time(), max(peaks)))
+            if memory_of is None:
+                continue
+            if not watched or self.first_step_seconds is None:
+                watched = descendants(process.pid)
+            peaks = {child: peak_of(child, memory_of) for child in watched}
+            watched = [child for child, peak in peaks.items() if peak is not None]
+            if watched:
+                self.peaks.append((time.time(), max(peaks[child] for child in watched)))
 
     def peak_before(self, unix_seconds):
         return max((peak for at, peak in self.peaks if at <= unix_seconds), default=None)

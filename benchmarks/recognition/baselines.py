@@ -81,7 +81,7 @@ def measure(experiment, column, classifier, train, mean_removed):
 
 def run_baseline(experiment, model, condition, seed):
     data_set, mean_removed = CONDITIONS[condition]
-    path = experiment.run_dir(condition, model, seed) / "results.json"
+    path = experiment.results(condition, model, seed)
     prints = {column.key: data_sets.fingerprint(experiment, column.data_set)
               for column in COLUMNS if column.condition == condition}
     made_of = {"train": data_sets.fingerprint(experiment, data_set), "columns": prints}

@@ -60,14 +60,9 @@ def read_results(experiment, rows):
     for row in rows:
         for condition in dict.fromkeys(column.condition for column in COLUMNS):
             for seed in SEEDS:
-                result = read_json(experiment.run_dir(condition, row, seed) / "results.json")
-                if not result or "provenance" not in result:
-                    continue
-                if row not in BASELINES:
-                    made_of = read_json(experiment.run_dir(condition, row, seed) / "made_of.json", {})
-                    if made_of.get("steps") != experiment.steps:
-                        continue
-                found.setdefault((row, condition), []).append(result)
+                result = read_json(experiment.results(condition, row, seed))
+                if result and (row in BASELINES or result["made_of"]["steps"] == experiment.steps):
+                    found.setdefault((row, condition), []).append(result)
     return found
 
 

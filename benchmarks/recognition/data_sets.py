@@ -16,13 +16,14 @@ import csv
 import dataclasses
 import hashlib
 import io
+import json
 import shutil
 import subprocess
 
 import numpy as np
 import soundfile
 
-from recognition.experiment import NOISES, SNRS_DB
+from recognition.experiment import NOISES, SNRS_DB, read_json
 
 DRAW_SEED = 20240
 VALIDATION_SHARE = 0.15
@@ -195,5 +196,10 @@ def prepare(experiment):
 
 
 def fingerprint(experiment, name):
-    """Of all that the data set holds: dataset.json has the checksums of its shards."""
-    return hashlib.sha256((experiment.data_sets / name / "dataset.json").read_bytes()).hexdigest()[:16]
+    """Of which recordings make the data set, and how. Without the checksums of its frames, whose last bits are those of
+    the processor: results of several machines meet in one table."""
+    manifest = read_json(experiment.data_sets / name / "dataset.json")
+    shards = [{key: value for key, value in shard.items() if "checksum" not in key} for shard in manifest["shards"]]
+    recordings = (experiment.data_sets / f"{name}.csv").read_text()
+    text = json.dumps({**manifest, "shards": shards, "recordings": recordings}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -5,6 +5,7 @@ import json
 import pathlib
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
+RESULTS = PROJECT / "benchmarks" / "recognition" / "results"
 
 SEEDS = (1, 2, 3)
 DEFAULT_STEPS = 2000
@@ -166,6 +167,13 @@ class Experiment:
 
     def run_dir(self, condition, model, seed):
         return self.runs / condition / model / f"seed{seed}"
+
+    def results(self, condition, model, seed):
+        """Where a finished result is kept: in the project, for the runs are hours of work; of what is only tried out,
+        in the run's folder."""
+        if self.validate or self.steps != DEFAULT_STEPS:
+            return self.run_dir(condition, model, seed) / "finished.json"
+        return RESULTS / condition / model / f"seed{seed}.json"
 
 
 def read_json(path, default=None):

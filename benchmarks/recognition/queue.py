@@ -25,7 +25,7 @@ class Queue:
         self.finished = 0
         self.took = {}  # model: seconds of its runs
         for job in jobs:
-            seconds = read_json(job.folder / "results.json", {}).get("seconds")
+            seconds = read_json(job.results_file, {}).get("seconds")
             if seconds:
                 self.took.setdefault(job.model, []).append(seconds)
         self.stopping = False

@@ -1,6 +1,7 @@
 """Trainings and their measurements: each has a folder of its own, is gone on with where it was interrupted, and is not
-repeated once it is finished. A folder whose configuration or data are no longer these is started anew."""
+repeated once its result is there. A run whose configuration or data are no longer these is started anew."""
 
+import functools
 import json
 import re
 import shutil
@@ -13,6 +14,7 @@ from recognition.experiment import (COLUMNS, CONDITIONS, PROJECT, PYTORCH_MODEL,
 
 # Where things lie and how often they are told changes no result.
 NOT_COMPARED = {"run.dir", "data.path", "train.log_every", "checkpoint.every", "checkpoint.keep", "run.resume"}
+NOT_COMPARED_SECTIONS = ("metrics.", "watchdog.")
 
 
 class RunError(Exception):
@@ -35,6 +37,11 @@ def parse_config(text):
         else:
             values[f"{section}.{match[2]}"] = match[3]
     return values
+
+
+def compared(values):
+    return {key: value for key, value in values.items()
+            if key not in NOT_COMPARED and not key.startswith(NOT_COMPARED_SECTIONS)}
 
 
 def last_json_line(text):
@@ -76,6 +83,7 @@ class Job:
         self.model, self.condition, self.seed = model, condition, seed
         self.name = f"{condition}/{model}/seed{seed}"
         self.folder = experiment.run_dir(condition, model, seed)
+        self.results_file = experiment.results(condition, model, seed)
         self.process = self.told = None
 
     def columns(self):
@@ -86,9 +94,17 @@ class Job:
         return {"train": data_sets.fingerprint(self.experiment, CONDITIONS[self.condition][0]),
                 "steps": self.experiment.steps}
 
+    def configuration(self):
+        """What the training is made with, as far as it can change a result."""
+        return {}
+
     def is_done(self):
-        results = read_json(self.folder / "results.json", {})
-        return self.is_trained() and all(self.is_measured(results, column) for column in self.columns())
+        results = read_json(self.results_file, {})
+        return (results.get("made_of") == self.made_of() and self.is_same(results["configuration"])
+                and all(self.is_measured(results, column) for column in self.columns()))
+
+    def is_same(self, then):
+        return then == self.configuration()
 
     def is_measured(self, results, column):
         cell = results.get("columns", {}).get(column.key)
@@ -116,9 +132,8 @@ class Job:
             process.terminate()
 
     def finish_results(self, results, seconds):
-        results["seconds"] = seconds
-        results["provenance"] = provenance.now()
-        write_json(self.folder / "results.json", results)
+        write_json(self.results_file, {"made_of": self.made_of(), "configuration": self.configuration(), **results,
+                                       "seconds": seconds, "provenance": provenance.now()})
 
 
 class TrainerJob(Job):
@@ -131,16 +146,21 @@ class TrainerJob(Job):
                           f"data.path={self.experiment.data_sets / CONDITIONS[self.condition][0]}",
                           f"run.dir={self.folder}"]
 
-    def has_same_configuration(self):
+    @functools.cache
+    def configuration(self):
+        return compared(parse_config(self.tools.output(*self.arguments, "--print-config")))
+
+    def is_same(self, then):
         """A key that came into being since then must have its default value: it was so in effect."""
+        now = self.configuration()
+        return all(now.get(key) == then.get(key, self.tools.defaults.get(key)) for key in now.keys() | then.keys())
+
+    def has_same_configuration(self):
         try:
-            then = parse_config((self.folder / "config.yaml").read_text())
+            then = compared(parse_config((self.folder / "config.yaml").read_text()))
         except OSError:
             return False
-        now = parse_config(self.tools.output(*self.arguments, "--print-config"))
-        keys = {key for key in (now.keys() | then.keys()) - NOT_COMPARED if not key.startswith("metrics.")}
-        same = all(now.get(key) == then.get(key, self.tools.defaults.get(key)) for key in keys)
-        return same and read_json(self.folder / "made_of.json") == self.made_of()
+        return self.is_same(then) and read_json(self.folder / "made_of.json") == self.made_of()
 
     def is_trained(self):
         return read_json(self.folder / "summary.json", {}).get("end") == "finished" and self.has_same_configuration()
@@ -197,9 +217,6 @@ class TrainerJob(Job):
 
 
 class PytorchJob(Job):
-    def is_trained(self):
-        return read_json(self.folder / "made_of.json") == self.made_of() and (self.folder / "results.json").is_file()
-
     def run(self):
         shutil.rmtree(self.folder, ignore_errors=True)
         data_set, mean_removed = CONDITIONS[self.condition]

@@ -212,6 +212,14 @@ class Slurm(RunTestCase):
         self.assert_went_on(job)
         self.assertIn("SIGUSR2: asking the ranks to save", job.log())
 
+    def test_sigterm_while_it_is_to_go_on(self):
+        """As of --signal=B:TERM@120; the one of scancel comes to a job that is no longer running."""
+        job = self.submit(self.scratch / "run")
+        self.wait_for_step(job, 50)
+        self.cluster.command("scancel", "--batch", "--signal=TERM", job.number)
+        self.assert_went_on(job)
+        self.assertIn("SIGTERM: asking the ranks to save", job.log())
+
     def test_a_stall_is_requeued(self):
         job = self.submit(self.scratch / "run", watchdog__timeout_seconds=5, watchdog__first_step_seconds=120)
         self.wait_for_step(job, 150)
@@ -321,12 +329,22 @@ class Slurm(RunTestCase):
             self.assert_ended(job, "FAILED", exit_code=1)
         self.assertIn("no rank was started", job.log())
 
+    def assert_as_without_slurm(self, job, **settings):
+        plain = self.scratch / "plain"
+        train(self, RANKS, self.data, plain, **settings)
+        self.assertEqual(checkpoint_bytes(job.run_dir), checkpoint_bytes(plain), job.log())
+
     def test_two_nodes(self):
-        job = self.submit(self.scratch / "run", script="multi-node", schedule__total_steps=30, sbatch=[
-            "-N", "2", "--ntasks-per-node=1", "--cpus-per-task=1", "--gpus-per-node=0"])  # no GPUs here
+        """Each reads its own copy of the shards."""
+        local = self.scratch / "local"
+        local.mkdir()
+        job = self.submit(self.scratch / "run", script="multi-node", schedule__total_steps=30, data__stage_to=local,
+                          sbatch=["-N", "2", "--ntasks-per-node=1", "--cpus-per-task=1", "--gpus-per-node=0"])  # no GPUs
         self.assert_ended(job, "COMPLETED")
         self.assertIn(" on n[1-2], ", job.log())
         self.assertIn("2 ranks on cpu", job.log())
+        self.assertTrue(list(local.rglob("*.h5")), job.log())
+        self.assert_as_without_slurm(job, **{**SETTINGS, "schedule__total_steps": 30})
 
     def array(self, tasks, arguments):
         """The jobs of an array, by task number."""
@@ -356,6 +374,7 @@ class Slurm(RunTestCase):
         config = (jobs[2].run_dir / "config.yaml").read_text()
         self.assertIn("lr: 0.005", config)
         self.assertIn("seed: 2", config)
+        self.assert_as_without_slurm(jobs[2], schedule__total_steps=20, optimizer__lr=0.005, run__seed=2)
         self.assert_ended(jobs[3], "FAILED", exit_code=2)
         self.assertIn("sweep.txt has 2 lines, and this is task 3", jobs[3].log())
 

@@ -7,7 +7,6 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
 #include "data/status_macros.h"
-#include "trainer/telemetry/mel_picture.h"
 #include "trainer/telemetry/projector.h"
 
 namespace trainer::engine {
@@ -26,17 +25,19 @@ std::vector<int64_t> EvenlyChosen(const std::vector<int64_t>& all, size_t count)
   return chosen;
 }
 
-struct Prediction {
-  int64_t utterance = 0;
-  int64_t speaker = 0;
-  std::vector<int64_t> likeliest;     // speakers
-  std::vector<double> probabilities;  // of these
-  telemetry::MelStrip strip;          // without its caption
-};
+// Text as a cell of a Markdown table.
+std::string Cell(const std::string& text) {
+  return absl::StrCat(" ", absl::StrReplaceAll(text, {{"|", "\\|"}, {"\n", " "}}), " |");
+}
+
+}  // namespace
 
 absl::StatusOr<std::vector<Prediction>> Predict(model::Classifier& model, torch::Device device,
                                                 const TrainingData& data) {
   const launcher::World alone;
+  const auto name = [&](int64_t speaker) -> const std::string& {
+    return data.dataset().manifest().speakers[static_cast<size_t>(speaker)];
+  };
   const auto loader = data.MakeLoaderOf(EvenlyChosen(data.validation(), kPictured), alone, device.is_cuda());
   std::vector<Prediction> predictions;
   const auto predict = [&](const data::Batch& batch, const torch::Tensor& embeddings) {
@@ -49,31 +50,27 @@ absl::StatusOr<std::vector<Prediction>> Predict(model::Classifier& model, torch:
       const auto row = static_cast<int64_t>(i);
       Prediction prediction;
       prediction.utterance = batch.utterances[i];
-      prediction.speaker = batch.speakers[row].item<int64_t>();
+      prediction.speaker = name(batch.speakers[row].item<int64_t>());
       for (int64_t place = 0; place < host_classes.size(1); ++place) {
-        prediction.likeliest.push_back(host_classes[row][place].item<int64_t>());
+        prediction.likeliest.push_back(name(host_classes[row][place].item<int64_t>()));
         prediction.probabilities.push_back(host_probabilities[row][place].item<double>());
       }
       auto& strip = prediction.strip;
       strip.frames = std::min(batch.lengths[row].item<int64_t>(), kPictureFrames);
       const auto mels = batch.mels[row].narrow(0, 0, strip.frames).contiguous();
       strip.mels.assign(mels.const_data_ptr<float>(), mels.const_data_ptr<float>() + mels.numel());
-      strip.right = prediction.likeliest[0] == prediction.speaker;
+      strip.right = host_classes[row][0].item<int64_t>() == batch.speakers[row].item<int64_t>();
       predictions.push_back(std::move(prediction));
     }
   };
   RETURN_IF_ERROR(EmbedEach(alone, model, device, *loader, kDefaultMaxFrames, predict));
   std::sort(predictions.begin(), predictions.end(),
             [](const auto& a, const auto& b) { return a.utterance < b.utterance; });
+  for (auto& prediction : predictions) {
+    ASSIGN_OR_RETURN(prediction.id, data.dataset().utterance_id(prediction.utterance));
+  }
   return predictions;
 }
-
-// Text as a cell of a Markdown table.
-std::string Cell(const std::string& text) {
-  return absl::StrCat(" ", absl::StrReplaceAll(text, {{"|", "\\|"}, {"\n", " "}}), " |");
-}
-
-}  // namespace
 
 telemetry::Summary HistogramsOf(const std::vector<optim::FlatParameters::Slot>& slots,
                                 const torch::Tensor& values, const torch::Tensor& gradients) {
@@ -91,33 +88,27 @@ telemetry::Summary HistogramsOf(const std::vector<optim::FlatParameters::Slot>& 
   return summary;
 }
 
-absl::StatusOr<telemetry::Summary> PredictionsOf(model::Classifier& model, torch::Device device,
-                                                 const TrainingData& data) {
+telemetry::Summary PicturesOf(std::vector<Prediction> predictions) {
   telemetry::Summary summary;
-  ASSIGN_OR_RETURN(auto predictions, Predict(model, device, data));
   if (predictions.empty()) return summary;
-  const auto name = [&](int64_t speaker) -> const std::string& {
-    return data.dataset().manifest().speakers[static_cast<size_t>(speaker)];
-  };
+  const auto n_mels = static_cast<int64_t>(predictions[0].strip.mels.size()) / predictions[0].strip.frames;
   std::vector<telemetry::MelStrip> strips;
   std::string table = "| utterance | speaker | likeliest |\n|---|---|---|\n";
   for (auto& prediction : predictions) {
-    const auto& answer = name(prediction.likeliest[0]);
+    const auto& answer = prediction.likeliest[0];
     const double percent = 100 * prediction.probabilities[0];
     auto& strip = strips.emplace_back(std::move(prediction.strip));
-    strip.caption =
-        strip.right ? absl::StrFormat("%s (%.0f%%)", answer, percent)
-                    : absl::StrFormat("%s, taken for %s (%.0f%%)", name(prediction.speaker), answer, percent);
+    strip.caption = strip.right
+                        ? absl::StrFormat("%s (%.0f%%)", answer, percent)
+                        : absl::StrFormat("%s, taken for %s (%.0f%%)", prediction.speaker, answer, percent);
     std::string likeliest;
     for (size_t i = 0; i < prediction.likeliest.size(); ++i) {
-      absl::StrAppendFormat(&likeliest, "%s%s %.1f%%", i == 0 ? "" : ", ", name(prediction.likeliest[i]),
+      absl::StrAppendFormat(&likeliest, "%s%s %.1f%%", i == 0 ? "" : ", ", prediction.likeliest[i],
                             100 * prediction.probabilities[i]);
     }
-    ASSIGN_OR_RETURN(const auto id, data.dataset().utterance_id(prediction.utterance));
-    absl::StrAppend(&table, "|", Cell(id), Cell(name(prediction.speaker)), Cell(likeliest), "\n");
+    absl::StrAppend(&table, "|", Cell(prediction.id), Cell(prediction.speaker), Cell(likeliest), "\n");
   }
-  summary.AddImage("valid/predictions",
-                   telemetry::DrawMels(strips, data.dataset().n_mels(), kPictureFrames).ToPng());
+  summary.AddImage("valid/predictions", telemetry::DrawMels(strips, n_mels, kPictureFrames).ToPng());
   summary.AddText("valid/likeliest_speakers", table);
   return summary;
 }

@@ -4,6 +4,7 @@
 
 #include <torch/torch.h>
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "trainer/engine/training_data.h"
 #include "trainer/model/classifier.h"
 #include "trainer/optim/flat_parameters.h"
+#include "trainer/telemetry/mel_picture.h"
 #include "trainer/telemetry/summary.h"
 
 namespace trainer::engine {
@@ -24,12 +26,23 @@ namespace trainer::engine {
 telemetry::Summary HistogramsOf(const std::vector<optim::FlatParameters::Slot>& slots,
                                 const torch::Tensor& values, const torch::Tensor& gradients);
 
-// Six of the validation split's utterances, always the same: a picture of their mels, each with the right and
-// the predicted speaker below it, as valid/predictions, and a table of the three likeliest speakers of each,
-// as valid/likeliest_speakers. Not collective: this rank runs `model` on them, and leaves it in evaluation
-// mode. Errors: what reading the data reports.
-absl::StatusOr<telemetry::Summary> PredictionsOf(model::Classifier& model, torch::Device device,
-                                                 const TrainingData& data);
+// What a model says of an utterance.
+struct Prediction {
+  int64_t utterance = 0;  // its number in the data set
+  std::string id, speaker;
+  std::vector<std::string> likeliest;  // three speakers, the likeliest first
+  std::vector<double> probabilities;   // of these
+  telemetry::MelStrip strip;           // without its caption
+};
+
+// Of six of the validation split's utterances, always the same. Not collective: this rank runs `model` on
+// them, and leaves it in evaluation mode. Errors: what reading the data reports.
+absl::StatusOr<std::vector<Prediction>> Predict(model::Classifier& model, torch::Device device,
+                                                const TrainingData& data);
+
+// A picture of the utterances' mels, each with the right and the predicted speaker below it, as
+// valid/predictions, and a table of their likeliest speakers, as valid/likeliest_speakers. Any thread.
+telemetry::Summary PicturesOf(std::vector<Prediction> predictions);
 
 // Writes up to 2,000 of the validation split's embeddings, evenly chosen, to `folder` for TensorBoard's
 // projector, with utterances and speakers. Collective; rank 0 writes. Errors: those of EmbedUtterances on

@@ -54,9 +54,12 @@ void TensorBoardRun::ShowParameters(const optim::FlatParameters& parameters, int
 void TensorBoardRun::ShowPredictions(model::Classifier& model, torch::Device device, const TrainingData& data,
                                      int64_t step) {
   if (!writer_) return;
-  auto summary = PredictionsOf(model, device, data);
-  Check(summary.status());
-  if (summary.ok()) Write(*std::move(summary), step);
+  auto predictions = Predict(model, device, data);
+  Check(predictions.status());
+  if (!predictions.ok()) return;
+  queue_.Post([this, predictions = *std::move(predictions), step, now = telemetry::UnixSeconds()]() mutable {
+    if (may_write_()) Check(writer_->Write(PicturesOf(std::move(predictions)), step, now));
+  });
 }
 
 void TensorBoardRun::Finish(const FinalFigures& figures, int64_t step) {

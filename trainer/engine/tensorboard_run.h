@@ -36,7 +36,7 @@ class TensorBoardRun {
   // those of an earlier step still wait for a disk that hangs.
   void ShowParameters(const optim::FlatParameters& parameters, int64_t step);
 
-  // See PredictionsOf.
+  // See Predict and PicturesOf; draws on the queue's thread.
   void ShowPredictions(model::Classifier& model, torch::Device device, const TrainingData& data,
                        int64_t step);
 

@@ -12,8 +12,8 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from dataset_files import DatasetFiles
-from run_trainer import (TINY_CONFIG, last_step, Job, RunTestCase, checkpoints, evaluate, main, mels, metrics, run, synthesise, train,
-                         trainer, training)
+from run_trainer import (TINY_CONFIG, last_step, Job, RunTestCase, checkpoint_bytes, checkpoints, evaluate, main, mels, metrics,
+                         run, synthesise, train, trainer, training)
 
 FAILURE, BAD_INPUT = 1, 2
 # Ten seconds from the error to the last rank's end, the start of the program before it, and a busy machine.
@@ -349,6 +349,9 @@ class Checkpoints(BadInputTestCase):
             subprocess.run(["mount", "-o", "remount,size=16m", disk], check=True)
             train(self, 2, self.data, run_dir, **settings)
             self.assertEqual([line["step"] for line in metrics(run_dir)], list(range(1, 51)))
+            undisturbed = self.scratch / "undisturbed"
+            train(self, 2, self.data, undisturbed)
+            self.assertEqual(checkpoint_bytes(run_dir), checkpoint_bytes(undisturbed))
 
     def test_full_disk_at_the_start(self):
         with self.small_disk(16) as disk:

@@ -36,7 +36,21 @@ uint16_t Narrow(float value) {
   return static_cast<uint16_t>(sign | ((rounded - 0x38000000) >> 13));
 }
 
+// Adding one to an exponent of all ones carries into the sign bit: additions and ors alone, which every
+// compiler vectorizes for every processor.
+inline __attribute__((always_inline)) bool AllFiniteBody(const float* values, size_t count) {
+  uint32_t carries = 0;
+  for (size_t i = 0; i < count; ++i) {
+    carries |= (std::bit_cast<uint32_t>(values[i]) & 0x7FFFFFFF) + 0x00800000;
+  }
+  return carries < 0x80000000;
+}
+
 #if defined(__x86_64__)
+__attribute__((target("avx2"))) bool AllFiniteVector(const float* values, size_t count) {
+  return AllFiniteBody(values, count);
+}
+
 __attribute__((target("avx,f16c"))) size_t WidenVector(const uint16_t* in, float* out, size_t count) {
   size_t i = 0;
   for (; i + 8 <= count; i += 8) {
@@ -62,13 +76,10 @@ void FloatToHalf(const float* in, uint16_t* out, size_t count) {
 }
 
 bool AllFinite(const float* values, size_t count) {
-  // Adding one to an exponent of all ones carries into the sign bit: additions and ors alone, which every
-  // compiler vectorizes for every processor.
-  uint32_t carries = 0;
-  for (size_t i = 0; i < count; ++i) {
-    carries |= (std::bit_cast<uint32_t>(values[i]) & 0x7FFFFFFF) + 0x00800000;
-  }
-  return carries < 0x80000000;
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2")) return AllFiniteVector(values, count);
+#endif
+  return AllFiniteBody(values, count);
 }
 
 }  // namespace data

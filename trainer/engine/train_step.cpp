@@ -131,7 +131,9 @@ void TrainStep::AddMicroBatch(const data::Batch& batch, bool last) {
   utterances_ += batch.mels.size(0);
   torch::Tensor logits;
   {
-    const kernels::SettingsScope settings(options_.kernels);
+    auto how = options_.kernels;
+    how.accumulate = how.fused;
+    const kernels::SettingsScope settings(how);
     const kernels::DropoutScope dropout(dropout_key_, first);
     const AutocastScope autocast(!device_.is_cpu() &&
                                  options_.kernels.precision == kernels::Precision::kBFloat16);

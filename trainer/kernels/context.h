@@ -16,6 +16,10 @@ bool HasFastBFloat16();
 struct Settings {
   bool fused = true;  // false: LibTorch's own operations one after the other, the reference for tests
   Precision precision = Precision::kFloat32;
+  // Linear adds its weight's gradient to weight.grad() itself, where that is defined, and autograd gets none:
+  // for backward(), which would do the same in a pass of its own; never for torch::autograd::grad(), which
+  // would miss it.
+  bool accumulate = false;
 };
 
 // This thread's. What backward does was decided in forward.

@@ -7,6 +7,13 @@
 
 #include "trainer/kernels/context.h"
 
+namespace at::native {
+// result = alpha a b + beta result, float32, by oneDNN; any strides. LibTorch exports it, but none of its
+// headers has it: null with a LibTorch that lacks it.
+__attribute__((weak)) void mkldnn_matmul(const at::Tensor& a, const at::Tensor& b, const at::Tensor& result,
+                                         float beta, float alpha);
+}  // namespace at::native
+
 namespace trainer::kernels {
 namespace {
 
@@ -40,43 +47,58 @@ class OneDnnLinear : public torch::autograd::Function<OneDnnLinear> {
                                const torch::Tensor& weight_in, const std::optional<torch::Tensor>& bias_in,
                                bool bfloat16) {
     const auto type = bfloat16 ? torch::kBFloat16 : torch::kFloat32;
-    const auto x = x_in.to(type), weight = weight_in.to(type);
+    const auto x = x_in.to(type), weight = weight_in.flatten(1).to(type);
     const auto bias = bias_in ? std::optional<torch::Tensor>(bias_in->to(type)) : std::nullopt;
-    context->save_for_backward({x, weight});
+    context->save_for_backward({x, weight, weight_in});
     context->saved_data["bias"] = bias.has_value();
+    context->saved_data["accumulate"] = CurrentSettings().accumulate;
     return Multiply(x, weight, bias);
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  torch::autograd::variable_list gradients) {
     const auto saved = context->get_saved_variables();
-    const auto &x = saved[0], &weight = saved[1];
+    const auto &x = saved[0], &weight = saved[1], &parameter = saved[2];
     const auto& d_output = gradients[0];
     torch::Tensor d_x, d_weight, d_bias;
     if (context->needs_input_grad(0)) d_x = Multiply(d_output, weight.t(), std::nullopt);
-    if (context->needs_input_grad(1)) d_weight = WeightGradient(d_output, x);
+    if (context->needs_input_grad(1)) {
+      const bool add = context->saved_data["accumulate"].toBool() && x.scalar_type() == torch::kFloat32 &&
+                       at::native::mkldnn_matmul != nullptr && parameter.is_leaf() &&
+                       parameter.grad().defined() && parameter.grad().is_contiguous();
+      if (add) {
+        at::native::mkldnn_matmul(d_output.t(), x, parameter.grad().flatten(1), 1, 1);
+      } else {
+        d_weight = WeightGradient(d_output, x).view(parameter.sizes());
+      }
+    }
     if (context->saved_data["bias"].toBool()) d_bias = d_output.sum({0}, false, torch::kFloat32);
     return {d_x, d_weight, d_bias, {}};
   }
 
  private:
-  // d_output (M, O)^T x (M, I). oneDNN is quicker where the rows of the product are fewer than its columns.
+  // d_output (M, O)^T x (M, I). Multiply is quicker where the rows of the product are fewer than its columns.
   static torch::Tensor WeightGradient(const torch::Tensor& d_output, const torch::Tensor& x) {
     if (x.scalar_type() == torch::kBFloat16) return at::mm(d_output.t(), x);
+    if (at::native::mkldnn_matmul != nullptr) {
+      auto product = at::empty({d_output.size(1), x.size(1)}, x.options());
+      at::native::mkldnn_matmul(d_output.t(), x, product, 0, 1);
+      return product;
+    }
     if (d_output.size(1) <= x.size(1)) return Multiply(d_output.t(), x.t(), std::nullopt);
-    return Multiply(x.t(), d_output.t(), std::nullopt).t();
+    return Multiply(x.t(), d_output.t(), std::nullopt).t().contiguous();
   }
 };
 
 }  // namespace
 
 torch::Tensor Linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) {
-  if (!x.is_cpu() || !at::globalContext().hasMKLDNN()) return at::linear(x, weight, bias);
+  if (!x.is_cpu() || !at::globalContext().hasMKLDNN()) return at::linear(x, weight.flatten(1), bias);
   const auto rows = x.reshape({-1, x.size(-1)});
   const bool bfloat16 = CurrentSettings().precision == Precision::kBFloat16;
   const auto optional_bias = bias.defined() ? std::optional<torch::Tensor>(bias) : std::nullopt;
   const auto y = torch::GradMode::is_enabled() ? OneDnnLinear::apply(rows, weight, optional_bias, bfloat16)
-                                               : Multiply(rows, weight, optional_bias);
+                                               : Multiply(rows, weight.flatten(1), optional_bias);
   auto sizes = x.sizes().vec();
   sizes.back() = weight.size(0);
   return y.view(sizes);

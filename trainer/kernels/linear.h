@@ -5,8 +5,9 @@
 
 namespace trainer::kernels {
 
-// torch.nn.functional.linear: x (..., I) weight (O, I)^T + bias (O), which may be undefined. Returns (...,
-// O), in float32 or, with Precision::kBFloat16 on a CPU, where x may be of either type, bfloat16.
+// torch.nn.functional.linear: x (..., I) weight (O, I)^T + bias (O), which may be undefined. The weight may
+// also be that of a convolution over one frame, (O, I, 1). Returns (..., O), in float32 or, with
+// Precision::kBFloat16 on a CPU, where x may be of either type, bfloat16.
 //
 // Note [Which library multiplies]
 // For float32 on a CPU LibTorch calls MKL, which on AMD's processors runs at half the speed of oneDNN,
@@ -14,6 +15,11 @@ namespace trainer::kernels {
 // go to oneDNN. It is not measured at start which is faster: the two round differently, and a run that was
 // interrupted must not go on with the other one's bits. In bfloat16 oneDNN sums in float32 and rounds the
 // result; weights are converted at each call, which costs as much as reading them.
+//
+// Note [Gradients of weights]
+// Between forward and its update a weight of a small batch's layer is read as often as multiplied: a gradient
+// that is first written, then added to the buffer of all gradients, costs three more passes over memory of
+// the weight's size. With Settings::accumulate the product is added to that buffer as it is computed.
 torch::Tensor Linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias);
 
 // The same with a layer's weight and bias.

@@ -24,7 +24,7 @@ torch::nn::LayerNorm MakeLayerNorm(int64_t width) {
 
 // A convolution over one frame is a linear layer.
 torch::Tensor Pointwise(const torch::nn::Conv1d& convolution, const torch::Tensor& x) {
-  return kernels::Linear(x, convolution->weight.squeeze(2), convolution->bias);
+  return kernels::Linear(x, convolution->weight, convolution->bias);
 }
 
 }  // namespace

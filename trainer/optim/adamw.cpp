@@ -13,7 +13,12 @@ torch::Tensor AdamW::Step(double learning_rate) {
   torch::NoGradGuard no_grad;
   auto gradients = parameters_.gradients();
   auto norm = at::linalg_vector_norm(gradients);
-  if (options_.clip_norm > 0) gradients.mul_((options_.clip_norm / (norm + 1e-6)).clamp_max(1.0));
+  if (options_.clip_norm > 0) {
+    const auto factor = (options_.clip_norm / (norm + 1e-6)).clamp_max(1.0);
+    // On a GPU it would cost more to find out.
+    const bool clips = !factor.is_cpu() || factor.item<float>() != 1;
+    if (clips) gradients.mul_(factor);
+  }
   updates_.add_(1);
   at::_fused_adamw_({parameters_.values()}, {gradients}, {exp_avg_}, {exp_avg_sq_}, {}, {updates_},
                     learning_rate, options_.beta1, options_.beta2, options_.weight_decay, options_.eps,

@@ -1,8 +1,11 @@
 // Each fused kernel against LibTorch's own operations, outputs and gradients, with the same dropout masks.
 #include <gtest/gtest.h>
+#include <torch/csrc/autograd/functions/accumulate_grad.h>
+#include <torch/csrc/autograd/utils/lambda_post_hook.h>
 #include <torch/torch.h>
 
 #include <functional>
+#include <memory>
 
 #include "tests/trainer/max_difference.h"
 #include "trainer/kernels/activation.h"
@@ -287,6 +290,40 @@ TEST(Linear, MultipliesInBFloat16WhereAsked) {
   for (const auto& gradient : rounded.gradients) EXPECT_EQ(gradient.scalar_type(), torch::kFloat32);
   ExpectAlike(rounded, exact, 0.04);
   EXPECT_FALSE(torch::equal(rounded.gradients[1], exact.gradients[1]));
+}
+
+TEST(Linear, AddsToTheGradientOfItsWeightWhereAsked) {
+  torch::manual_seed(9);
+  const auto x = torch::randn({3, 40, 24}), first = torch::randn({30, 24});
+  // As a layer has it, and as a convolution over one frame; one whose product is wider than high.
+  for (const auto& sizes : {std::vector<int64_t>{30, 24}, {30, 24, 1}, {10, 24}}) {
+    const auto start = torch::randn(sizes), values = torch::randn(sizes);
+    const auto gradient = [&](const Settings& settings) {
+      auto weight = values.clone().requires_grad_();
+      weight.mutable_grad() = start.clone();
+      const auto place = weight.grad().data_ptr();
+      int calls = 0;
+      const auto accumulator = torch::autograd::impl::grad_accumulator(weight);
+      accumulator->add_post_hook(std::make_unique<torch::autograd::utils::LambdaPostHook>(
+          [&](const torch::autograd::variable_list& outputs, const torch::autograd::variable_list&) {
+            ++calls;
+            return outputs;
+          }));
+      const SettingsScope scope(settings);
+      for (int i = 0; i < 2; ++i) kernels::Linear(x, weight, {}).square().sum().backward();
+      EXPECT_EQ(calls, 2);  // buckets are counted by it
+      EXPECT_EQ(weight.grad().data_ptr(), place);
+      return weight.grad();
+    };
+    const auto expected = gradient({});
+    EXPECT_LT(Relative(gradient({.accumulate = true}), expected), 1e-5);
+    EXPECT_GT(Relative(start, expected), 0.1);
+    EXPECT_LT(Relative(gradient({.precision = Precision::kBFloat16, .accumulate = true}), expected), 0.04);
+  }
+  auto without = first.clone().requires_grad_();
+  const SettingsScope scope({.accumulate = true});
+  kernels::Linear(x, without, {}).sum().backward();
+  EXPECT_LT(Relative(without.grad(), x.sum({0, 1}).expand({30, 24})), 1e-5);
 }
 
 }  // namespace

@@ -80,13 +80,8 @@ class OneDnnLinear : public torch::autograd::Function<OneDnnLinear> {
   // d_output (M, O)^T x (M, I). Multiply is quicker where the rows of the product are fewer than its columns.
   static torch::Tensor WeightGradient(const torch::Tensor& d_output, const torch::Tensor& x) {
     if (x.scalar_type() == torch::kBFloat16) return at::mm(d_output.t(), x);
-    if (at::native::mkldnn_matmul != nullptr) {
-      auto product = at::empty({d_output.size(1), x.size(1)}, x.options());
-      at::native::mkldnn_matmul(d_output.t(), x, product, 0, 1);
-      return product;
-    }
     if (d_output.size(1) <= x.size(1)) return Multiply(d_output.t(), x.t(), std::nullopt);
-    return Multiply(x.t(), d_output.t(), std::nullopt).t().contiguous();
+    return Multiply(x.t(), d_output.t(), std::nullopt).t();
   }
 };
 

@@ -2,6 +2,7 @@
 
 #include <ATen/core/dispatch/Dispatcher.h>
 
+#include <algorithm>
 #include <optional>
 #include <string_view>
 
@@ -63,7 +64,7 @@ class OneDnnLinear : public torch::autograd::Function<OneDnnLinear> {
     torch::Tensor d_x, d_weight, d_bias;
     if (context->needs_input_grad(0)) d_x = Multiply(d_output, weight.t(), std::nullopt);
     if (context->needs_input_grad(1)) {
-      const bool add = context->saved_data["accumulate"].toBool() && x.scalar_type() == torch::kFloat32 &&
+      const bool add = context->saved_data["accumulate"].toBool() && HasFewRows(d_output, x) &&
                        at::native::mkldnn_matmul != nullptr && parameter.is_leaf() &&
                        parameter.grad().defined() && parameter.grad().is_contiguous();
       if (add) {
@@ -77,6 +78,11 @@ class OneDnnLinear : public torch::autograd::Function<OneDnnLinear> {
   }
 
  private:
+  // Fewer than the weight: see Note [Gradients of weights].
+  static bool HasFewRows(const torch::Tensor& d_output, const torch::Tensor& x) {
+    return x.scalar_type() == torch::kFloat32 && x.size(0) <= std::max(x.size(1), d_output.size(1));
+  }
+
   // d_output (M, O)^T x (M, I). Multiply is quicker where the rows of the product are fewer than its columns.
   static torch::Tensor WeightGradient(const torch::Tensor& d_output, const torch::Tensor& x) {
     if (x.scalar_type() == torch::kBFloat16) return at::mm(d_output.t(), x);

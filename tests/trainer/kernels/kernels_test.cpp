@@ -294,7 +294,7 @@ TEST(Linear, MultipliesInBFloat16WhereAsked) {
 
 TEST(Linear, AddsToTheGradientOfItsWeightWhereAsked) {
   torch::manual_seed(9);
-  const auto x = torch::randn({3, 40, 24}), first = torch::randn({30, 24});
+  const auto x = torch::randn({3, 8, 24}), first = torch::randn({30, 24});  // fewer rows than the weights
   // As a layer has it, and as a convolution over one frame; one whose product is wider than high.
   for (const auto& sizes : {std::vector<int64_t>{30, 24}, {30, 24, 1}, {10, 24}}) {
     const auto start = torch::randn(sizes), values = torch::randn(sizes);

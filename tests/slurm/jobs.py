@@ -287,6 +287,15 @@ class Slurm(RunTestCase):
         self.assertIn("schedule.total_step", lines[0])
         self.assertFalse(job.run_dir.exists())
 
+    def test_a_run_folder_that_is_a_file_fails_the_job(self):
+        (self.scratch / "run").touch()
+        job = self.submit(self.scratch / "run")
+        self.assert_ended(job, "FAILED", exit_code=2)
+        lines = job.log().splitlines()
+        self.assertEqual(len(lines), 1, lines)
+        self.assertIn("error: run.dir: cannot create directory", lines[0])
+        self.assertIn("File exists; set run.dir to another folder", lines[0])
+
     def test_preempted_they_make_way_and_come_back(self):
         jobs = [self.submit(self.scratch / "srun", sbatch=["-w", "n2"]),
                 self.submit(self.scratch / "mpirun", sbatch=["-w", "n2"], launcher="mpirun"),

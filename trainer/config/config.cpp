@@ -30,7 +30,7 @@ absl::Status Apply(const Entry& entry, Config* config) {
     if (IsSection(entry.key)) return Wrong(entry.where, entry.key, "is a section; name one of its keys");
     const std::string near = Nearest(entry.key, AllKeys());
     return Wrong(entry.where, entry.key,
-                 near.empty() ? "unknown key; trainer --print-config lists all keys"
+                 near.empty() ? "unknown key; trainer --config FILE --print-config lists all keys"
                               : absl::StrCat("unknown key; did you mean ", near, "?"));
   }
   if (absl::Status status = field->set(entry.value, *config); !status.ok()) {

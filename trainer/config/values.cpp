@@ -48,7 +48,7 @@ absl::Status SetNumber(const std::string& text, const Rule& rule, double* value)
   const auto [stop, error] = std::from_chars(text.data(), end, parsed);
   if (error == std::errc::result_out_of_range) return Wrong(absl::StrCat(text, " does not fit a double"));
   if (error != std::errc() || stop != end || !std::isfinite(parsed)) {
-    return Wrong(absl::StrCat("'", text, "' is not a finite number"));
+    return Wrong(absl::StrCat("'", text, "' is not a finite number; give one, such as 1e-3"));
   }
   if (absl::Status status = CheckBounds(text, parsed, rule); !status.ok()) return status;
   *value = parsed;

@@ -14,6 +14,8 @@
 #include "trainer/preflight/training.h"
 #include "trainer/preflight/versions.h"
 #include "trainer/telemetry/auth_file.h"
+#include "trainer/telemetry/metrics_endpoint.h"
+#include "trainer/telemetry/pushgateway.h"
 #include "trainer/version.h"
 
 namespace trainer::preflight {
@@ -21,8 +23,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Files that rank 0 will read or write besides data and run folder.
-void CheckMetricsFiles(const config::Config& config, Report& report) {
+// What rank 0 will read, write and listen on for metrics.
+void CheckMetrics(const config::Config& config, Report& report) {
   const auto& prometheus = config.metrics.prometheus;
   const auto warn = [&](const std::string& line) { report.Warn(line, ""); };
   const auto check = [&](const char* key, const std::string& file) {
@@ -30,6 +32,15 @@ void CheckMetricsFiles(const config::Config& config, Report& report) {
   };
   check("metrics.prometheus.auth_file", prometheus.auth_file);
   check("metrics.prometheus.push_auth_file", prometheus.push_auth_file);
+  if (!prometheus.address.empty() && prometheus.address != "none") {
+    // What it would warn of is left to the run: the port may be another one by then.
+    report.Error(telemetry::MetricsEndpoint::Open(
+                     prometheus.address, "", [] { return std::string(); }, [](const std::string&) {})
+                     .status());
+  }
+  if (!prometheus.pushgateway.empty()) {
+    report.Error(telemetry::Pushgateway::At(prometheus.pushgateway, "", "preflight").status());
+  }
   if (prometheus.textfile.empty()) return;
   std::error_code error;
   const auto folder = fs::absolute(prometheus.textfile, error).parent_path();
@@ -59,7 +70,7 @@ void DescribeConfig(const std::string& name, const config::Config& config, const
                          " over ", world.size, world.size == 1 ? " rank" : " ranks"));
   for (const auto& warning : config::Warnings(config)) report.Warn(warning, "change it unless it is meant");
   report.Error(engine::StopBudget::FromEnvironment().status());
-  CheckMetricsFiles(config, report);
+  CheckMetrics(config, report);
   report.figures("config") = {{"name", name}, {"world_size", world.size}};
 }
 

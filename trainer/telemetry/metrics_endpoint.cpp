@@ -45,8 +45,8 @@ absl::StatusOr<std::unique_ptr<addrinfo, FreeAddrinfo>> Lookup(const std::string
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
   addrinfo* found = nullptr;
   if (const int error = getaddrinfo(host.c_str(), absl::StrCat(port).c_str(), &hints, &found); error != 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(kKey, ": cannot find the address of '", host, "': ", gai_strerror(error)));
+    return absl::InvalidArgumentError(absl::StrCat(kKey, ": cannot find the address of '", host, "': ",
+                                                   gai_strerror(error), "; name an address of this host"));
   }
   return std::unique_ptr<addrinfo, FreeAddrinfo>(found);
 }
@@ -109,7 +109,8 @@ absl::StatusOr<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::Open(const std
     const int error = server->Listen(address->host, tried);
     if (error != EADDRINUSE && error != 0) {
       return absl::InvalidArgumentError(
-          absl::StrCat(kKey, ": cannot listen on ", address->ToString(tried), ": ", std::strerror(error)));
+          absl::StrCat(kKey, ": cannot listen on ", address->ToString(tried), ": ", std::strerror(error),
+                       "; name an address of this host, such as 127.0.0.1, and a port that you may use"));
     }
     port = server->port();
   }

@@ -29,8 +29,9 @@ TEST(ConfigErrors, UnknownKeysSuggestTheNearest) {
   EXPECT_EQ(ErrorOf("train: {weight_decay: 0.1}"),
             "run.yaml:1: train.weight_decay: unknown key; did you mean optimizer.weight_decay?");
   EXPECT_EQ(ErrorOf("optimiser:\n  lr: 1\n"),
-            "run.yaml:1: optimiser: unknown key; trainer --print-config lists all keys");
-  EXPECT_EQ(ErrorOf("zzzzzz: 1\n"), "run.yaml:1: zzzzzz: unknown key; trainer --print-config lists all keys");
+            "run.yaml:1: optimiser: unknown key; trainer --config FILE --print-config lists all keys");
+  EXPECT_EQ(ErrorOf("zzzzzz: 1\n"),
+            "run.yaml:1: zzzzzz: unknown key; trainer --config FILE --print-config lists all keys");
   EXPECT_EQ(ErrorOf("", {"model.layer=3"}),
             "command line: model.layer: unknown key; did you mean model.layers?");
 }
@@ -50,9 +51,12 @@ TEST(ConfigErrors, WrongTypes) {
   EXPECT_EQ(ErrorOf("model: {layers: [2]}"), "run.yaml:1: model.layers: [2] is not a whole number");
   EXPECT_EQ(ErrorOf("run: {seed: 99999999999999999999}"),
             "run.yaml:1: run.seed: 99999999999999999999 does not fit 64 bits");
-  EXPECT_EQ(ErrorOf("optimizer: {lr: fast}"), "run.yaml:1: optimizer.lr: 'fast' is not a finite number");
-  EXPECT_EQ(ErrorOf("optimizer: {lr: .nan}"), "run.yaml:1: optimizer.lr: '.nan' is not a finite number");
-  EXPECT_EQ(ErrorOf("optimizer: {lr: inf}"), "run.yaml:1: optimizer.lr: 'inf' is not a finite number");
+  EXPECT_EQ(ErrorOf("optimizer: {lr: fast}"),
+            "run.yaml:1: optimizer.lr: 'fast' is not a finite number; give one, such as 1e-3");
+  EXPECT_EQ(ErrorOf("optimizer: {lr: .nan}"),
+            "run.yaml:1: optimizer.lr: '.nan' is not a finite number; give one, such as 1e-3");
+  EXPECT_EQ(ErrorOf("optimizer: {lr: inf}"),
+            "run.yaml:1: optimizer.lr: 'inf' is not a finite number; give one, such as 1e-3");
   EXPECT_EQ(ErrorOf("optimizer: {lr: 1e999}"), "run.yaml:1: optimizer.lr: 1e999 does not fit a double");
   EXPECT_EQ(ErrorOf("data: {path: [a]}"), "run.yaml:1: data.path: [a] is not a string");
   EXPECT_EQ(ErrorOf("data:\n  path:\n    deep: 1\n"),

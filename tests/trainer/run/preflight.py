@@ -157,11 +157,15 @@ class Preflight(RunTestCase):
         (self.scratch / "file").touch()
         _, found = self.findings(2, self.scratch / "none", self.scratch / "file" / "run", code=BAD_INPUT,
                                  metrics__prometheus__auth_file=self.scratch / "secret",
-                                 metrics__prometheus__textfile=self.scratch / "nowhere" / "x.prom")
+                                 metrics__prometheus__textfile=self.scratch / "nowhere" / "x.prom",
+                                 metrics__prometheus__address="127.0.0.1:99999",
+                                 metrics__prometheus__pushgateway="host:port:")
         self.assert_found(found, "error", "data", self.scratch / "none")
         self.assert_found(found, "error", "run folder", self.scratch / "file", "set run.dir")
         self.assert_found(found, "error", "config", "auth_file", self.scratch / "secret")
         self.assert_found(found, "error", "config", "textfile", self.scratch / "nowhere")
+        self.assert_found(found, "error", "config", "prometheus.address", "127.0.0.1:99999", "set it to host:port")
+        self.assert_found(found, "error", "config", "metrics.prometheus.pushgateway", "host:port:")
 
     def test_no_gpu_and_a_batch_that_does_not_divide(self):
         if shutil.which("nvidia-smi"):

@@ -38,6 +38,12 @@ torch::Tensor Communicator::MakeBuffer(int64_t count, torch::Device device) {
   return torch::zeros({count}, torch::TensorOptions().device(device));
 }
 
+void Communicator::RequireSummable(const torch::Tensor& slice, torch::Device device) {
+  LAUNCHER_REQUIRE(
+      slice.device() == device && slice.is_contiguous() && slice.scalar_type() == torch::kFloat32,
+      "StartAllReduce takes contiguous float32 tensors on this communicator's device");
+}
+
 std::unique_ptr<Communicator> MakeCommunicator(const World& world, torch::Device device) {
   LAUNCHER_REQUIRE(device.is_cpu() || device.is_cuda(), "Ranks compute on the CPU or on CUDA devices");
   if (world.size == 1 && !(device.is_cuda() && IsSet("TRAINER_FORCE_NCCL", "1")))

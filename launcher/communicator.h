@@ -88,6 +88,9 @@ class Communicator {
   virtual const char* name() const = 0;
 
  protected:
+  // Throws Error where StartAllReduce cannot take `slice`.
+  static void RequireSummable(const torch::Tensor& slice, torch::Device device);
+
   Observer observer_;
   Watcher watcher_;
 };

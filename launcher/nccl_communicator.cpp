@@ -101,9 +101,7 @@ void NcclCommunicator::Join(cudaStream_t current) {
 }
 
 void NcclCommunicator::StartAllReduce(torch::Tensor slice) {
-  LAUNCHER_REQUIRE(
-      slice.device() == device_ && slice.is_contiguous() && slice.scalar_type() == torch::kFloat32,
-      "StartAllReduce takes contiguous float32 tensors on this communicator's device");
+  RequireSummable(slice, device_);
   reduced_bytes_ += static_cast<int64_t>(slice.nbytes());
   if (slice.numel() == 0) return;
   const auto start = std::chrono::steady_clock::now();

@@ -69,8 +69,7 @@ torch::Tensor SharedCommunicator::MakeBuffer(int64_t count, torch::Device device
 }
 
 void SharedCommunicator::StartAllReduce(torch::Tensor slice) {
-  LAUNCHER_REQUIRE(slice.device().is_cpu() && slice.is_contiguous() && slice.scalar_type() == torch::kFloat32,
-                   "StartAllReduce takes contiguous float32 tensors on this communicator's device");
+  RequireSummable(slice, torch::kCPU);
   reduced_bytes_ += static_cast<int64_t>(slice.nbytes());
   if (slice.numel() > 0) slices_.push_back(std::move(slice));
 }

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "launcher/error.h"
+#include "launcher/fd.h"
 
 namespace launcher::internal {
 namespace {
@@ -28,28 +29,11 @@ struct Part {
   Mark mark;
 };
 
-class File {
- public:
-  explicit File(int file) : file_(file) {}
-  ~File() {
-    if (file_ >= 0) close(file_);
-  }
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
-  int get() const { return file_; }
-
- private:
-  int file_;
-};
-
-// -1 where there is no memory.
-int MakeFile(size_t bytes) {
-  const int file = memfd_create("gradients", MFD_CLOEXEC);
+// None where there is no memory.
+Fd MakeFile(size_t bytes) {
+  Fd file(memfd_create("gradients", MFD_CLOEXEC));
   // Now, by an error, rather than at the first write, by a signal.
-  if (file >= 0 && posix_fallocate(file, 0, static_cast<off_t>(bytes)) != 0) {
-    close(file);
-    return -1;
-  }
+  if (file.get() >= 0 && posix_fallocate(file.get(), 0, static_cast<off_t>(bytes)) != 0) return Fd();
   return file;
 }
 
@@ -80,7 +64,7 @@ std::unique_ptr<SharedMemory> SharedMemory::Make(MPI_Comm comm, size_t bytes) {
   std::unique_ptr<SharedMemory> memory(new SharedMemory(bytes, mapped));
   memory->parts_.resize(static_cast<size_t>(size), nullptr);
 
-  const File file(MakeFile(mapped));
+  const Fd file = MakeFile(mapped);
   Part own{getpid(), file.get(), NewMark()};
   auto& mine = memory->parts_[static_cast<size_t>(rank)];
   mine = Map(file.get(), mapped);
@@ -99,7 +83,7 @@ std::unique_ptr<SharedMemory> SharedMemory::Make(MPI_Comm comm, size_t bytes) {
     auto& seen = memory->parts_[static_cast<size_t>(other)];
     if (other != rank && part.file >= 0) {
       const auto path = "/proc/" + std::to_string(part.process) + "/fd/" + std::to_string(part.file);
-      const File theirs(open(path.c_str(), O_RDWR | O_CLOEXEC));
+      const Fd theirs(open(path.c_str(), O_RDWR | O_CLOEXEC));
       seen = Map(theirs.get(), mapped);
     }
     if (seen == nullptr || std::memcmp(mark_of(seen), &part.mark, sizeof part.mark) != 0) all_seen = 0;

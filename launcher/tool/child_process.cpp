@@ -91,10 +91,6 @@ std::vector<pid_t> OwnChildren() {
 
 }  // namespace
 
-Fd::~Fd() {
-  if (fd_ >= 0) close(fd_);
-}
-
 Processes::Processes() {
   sigemptyset(&taken_);
   sigaddset(&taken_, SIGCHLD);

@@ -10,11 +10,11 @@ namespace trainer::kernels {
 // Precision::kBFloat16 on a CPU, where x may be of either type, bfloat16.
 //
 // Note [Which library multiplies]
-// For float32 on a CPU LibTorch calls MKL, which on AMD's processors runs at half the speed of oneDNN,
-// another library in LibTorch; on Intel's the two are level. So on CPUs forward and both products of backward
-// go to oneDNN. It is not measured at start which is faster: the two round differently, and a run that was
-// interrupted must not go on with the other one's bits. In bfloat16 oneDNN sums in float32 and rounds the
-// result; weights are converted at each call, which costs as much as reading them.
+// For float32 on a CPU LibTorch calls MKL, which on some of AMD's processors runs at half the speed of
+// oneDNN, another library in LibTorch; on Intel's the two are level. So on CPUs forward and both products of
+// backward go to oneDNN. It is not measured at start which is faster: the two round differently, and a run
+// that was interrupted must not go on with the other one's bits. In bfloat16 oneDNN sums in float32 and
+// rounds the result; weights are converted at each call, which costs as much as reading them.
 //
 // Note [Gradients of weights]
 // A gradient that is first written, then added to the buffer of all gradients, costs three more passes over

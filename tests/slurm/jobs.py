@@ -316,6 +316,7 @@ class Slurm(RunTestCase):
         hopeless = self.submit(self.scratch / "hopeless", sbatch=["-w", "n2"], checkpoint__every=1_000_000,
                                schedule__total_steps=10_000_000, train__validate_every=0)
         self.wait_for_step(job, 150)
+        self.wait_for(job, job.last_checkpoint, "the first checkpoint")
         self.wait_for_step(hopeless, 10)
         for restarts in (1, 2):
             self.signal_ranks(hopeless, signal.SIGSTOP)  # its steps are not needed, and others want the cores

@@ -10,7 +10,8 @@
 
 namespace at::native {
 // result = alpha a b + beta result, float32, by oneDNN; any strides. LibTorch exports it, but none of its
-// headers has it: null with a LibTorch that lacks it.
+// headers has it: null with a LibTorch that lacks it. Throws, also for float32, where OneDnnHasBFloat16() is
+// false.
 __attribute__((weak)) void mkldnn_matmul(const at::Tensor& a, const at::Tensor& b, const at::Tensor& result,
                                          float beta, float alpha);
 }  // namespace at::native
@@ -65,7 +66,7 @@ class OneDnnLinear : public torch::autograd::Function<OneDnnLinear> {
     if (context->needs_input_grad(0)) d_x = Multiply(d_output, weight.t(), std::nullopt);
     if (context->needs_input_grad(1)) {
       const bool add = context->saved_data["accumulate"].toBool() && HasFewRows(d_output, x) &&
-                       at::native::mkldnn_matmul != nullptr && parameter.is_leaf() &&
+                       at::native::mkldnn_matmul != nullptr && OneDnnHasBFloat16() && parameter.is_leaf() &&
                        parameter.grad().defined() && parameter.grad().is_contiguous();
       if (add) {
         at::native::mkldnn_matmul(d_output.t(), x, parameter.grad().flatten(1), 1, 1);

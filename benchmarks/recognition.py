@@ -19,7 +19,7 @@ import sys
 from recognition import baselines, data_sets, table
 from recognition.experiment import BASELINES, CONDITIONS, DEFAULT_STEPS, MODELS, PROJECT, SEEDS, Experiment
 from recognition.queue import Queue
-from recognition.runs import RunError, Tools, make_jobs
+from recognition.runs import RunError, Tools, current_results, make_jobs
 
 
 def comma_list(allowed, convert=str):
@@ -82,8 +82,8 @@ def main():
     output = arguments.output or (experiment.runs / "recognition.md" if arguments.validate
                                   else PROJECT / "docs" / "recognition.md")
     complete = True
+    tools = Tools(experiment)
     if not arguments.table:
-        tools = Tools(experiment)
         data_sets.prepare(experiment)
         if arguments.data_only:
             return 0
@@ -95,7 +95,7 @@ def main():
                          arguments.steps).run()
         if not tools.has_verify:
             print("this trainer has no command verify: the EER column of trained models is left out", flush=True)
-    table.write(experiment, output)
+    table.write(experiment, output, current_results(experiment, tools))
     print(f"wrote {output}", flush=True)
     return 0 if complete else 1
 

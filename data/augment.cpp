@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "data/fast_math.h"
+#include "data/speed_copies.h"
 #include "data/status_macros.h"
 
 namespace data {
@@ -74,7 +75,9 @@ absl::Status CheckAugment(const AugmentOptions& options, const Dataset& dataset,
   }
   if (options.babble_probability > 0) {
     if (options.babble_voices < 1) return wrong(absl::StrCat("babble of ", options.babble_voices, " voices"));
-    const auto same = [&](int64_t u) { return dataset.speaker(u) == dataset.speaker(utterances.front()); };
+    const auto originals = OriginalNumbers(dataset.manifest().speakers, dataset.manifest().speeds);
+    const auto person = [&](int64_t u) { return originals[static_cast<size_t>(dataset.speaker(u))]; };
+    const auto same = [&](int64_t u) { return person(u) == person(utterances.front()); };
     if (std::all_of(utterances.begin(), utterances.end(), same)) {
       return wrong("babble needs utterances of two speakers at least; set its probability to 0");
     }
@@ -96,9 +99,10 @@ Augmenter::Augmenter(const AugmentOptions& options, std::shared_ptr<const Datase
       log_floor_(static_cast<float>(std::log(std::max(0.0, dataset_->manifest().front_end.floor)))) {
   if (options_.noise_probability > 0) bands_ = NoiseBands(dataset_->manifest().front_end);
   if (options_.babble_probability > 0) {
+    originals_ = OriginalNumbers(dataset_->manifest().speakers, dataset_->manifest().speeds);
     by_speaker_.assign(utterances.begin(), utterances.end());
     std::stable_sort(by_speaker_.begin(), by_speaker_.end(),
-                     [&](int64_t a, int64_t b) { return dataset_->speaker(a) < dataset_->speaker(b); });
+                     [&](int64_t a, int64_t b) { return Person(a) < Person(b); });
   }
 }
 
@@ -140,8 +144,8 @@ absl::Status Augmenter::AddSounds(RandomStream* random, bool noise, bool babble,
 }
 
 absl::Status Augmenter::DrawBabble(RandomStream* random, int64_t utterance, int64_t frames) {
-  // All utterances but those of the crop's own speaker.
-  const auto by_speaker = [&](int64_t a, int64_t b) { return dataset_->speaker(a) < dataset_->speaker(b); };
+  // All utterances but those of the crop's own speaker and of copies of it.
+  const auto by_speaker = [&](int64_t a, int64_t b) { return Person(a) < Person(b); };
   const auto [own, others] = std::equal_range(by_speaker_.begin(), by_speaker_.end(), utterance, by_speaker);
   const auto skip = static_cast<uint64_t>(own - by_speaker_.begin());
   const auto skipped = static_cast<uint64_t>(others - own);
@@ -167,6 +171,10 @@ absl::Status Augmenter::DrawBabble(RandomStream* random, int64_t utterance, int6
     }
   }
   return absl::OkStatus();
+}
+
+int32_t Augmenter::Person(int64_t utterance) const {
+  return originals_[static_cast<size_t>(dataset_->speaker(utterance))];
 }
 
 void Augmenter::AddSound(RandomStream* random, double clean_power) {

@@ -63,6 +63,8 @@ class Augmenter {
   absl::Status AddSounds(RandomStream* random, bool noise, bool babble, int64_t utterance,
                          std::span<float> mels);
   absl::Status DrawBabble(RandomStream* random, int64_t utterance, int64_t frames);
+  // Who speaks in a labelled utterance: copies at other speeds have their original's number.
+  int32_t Person(int64_t utterance) const;
   // Adds `sound_`, scaled to a ratio drawn from snr_db, to `added_`.
   void AddSound(RandomStream* random, double clean_power);
   void Gain(RandomStream* random, std::span<float> mels) const;
@@ -73,8 +75,10 @@ class Augmenter {
   const uint64_t seed_;
   const size_t n_mels_;
   const float log_floor_;
-  std::vector<NoiseBand> bands_;     // with noise
-  std::vector<int64_t> by_speaker_;  // with babble: the utterances, sorted by speaker
+  std::vector<NoiseBand> bands_;  // with noise
+  // With babble:
+  std::vector<int32_t> originals_;   // of each speaker
+  std::vector<int64_t> by_speaker_;  // the utterances, sorted by person
   // Scratch, (T, n_mels): power.
   std::vector<float> clean_, added_, sound_;
   std::vector<float> voice_;  // log-mels of a voice

@@ -1,6 +1,8 @@
 #include "data/hdf5_handle.h"
 
+#include <algorithm>
 #include <cerrno>
+#include <cstring>
 
 #include "absl/strings/str_cat.h"
 
@@ -62,9 +64,13 @@ absl::Status Hdf5Error(const std::string& what, const std::string& path) {
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, KeepInnermost, &innermost);
   // Walking upward ends at the outermost call; downward ends at the cause.
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, KeepInnermost, &innermost);
-  const std::string message = absl::StrCat("HDF5 failed on ", path, ": ", innermost, " (", what, ")");
-  if (error == ENOSPC || error == EDQUOT) return absl::ResourceExhaustedError(message);
-  return absl::DataLossError(message);
+  if (error == ENOSPC || error == EDQUOT) {
+    return absl::ResourceExhaustedError(absl::StrCat("cannot write ", path, ": ", std::strerror(error),
+                                                     "; free space there or choose another folder"));
+  }
+  // Some of the library's texts have line ends in them.
+  std::replace(innermost.begin(), innermost.end(), '\n', ' ');
+  return absl::DataLossError(absl::StrCat("HDF5 failed on ", path, ": ", innermost, " (", what, ")"));
 }
 
 Hdf5Handle Hdf5HalfType() {

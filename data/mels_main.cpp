@@ -5,6 +5,7 @@
 
 #include "data/commands.h"
 #include "data/interrupt.h"
+#include "data/standard_streams.h"
 
 namespace {
 
@@ -47,11 +48,8 @@ int Run(int argc, char** argv) {
     std::fprintf(stderr, "mels: %s (see `mels --help`)\n", message.c_str());
     return 2;
   }
+  if (result.ok()) result = data::FlushStandardOutput();
   if (!result.ok()) std::fprintf(stderr, "mels: %s\n", std::string(result.message()).c_str());
-  if (std::fflush(stdout) != 0) {
-    std::fprintf(stderr, "mels: cannot write to the standard output\n");
-    return 1;
-  }
   return ExitCode(result);
 }
 
@@ -59,6 +57,7 @@ int Run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   try {
+    data::FillClosedStandardStreams();
     data::CatchInterrupts();
     return Run(argc, argv);
   } catch (const std::exception& error) {

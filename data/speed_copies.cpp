@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <unordered_map>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -34,8 +35,28 @@ absl::StatusOr<std::vector<double>> ParseSpeeds(const std::string& text) {
 std::string SpeedCopyName(const std::string& name, double speed) { return absl::StrCat(name, "@", speed); }
 
 bool IsSpeedCopy(const std::string& speaker, const std::vector<double>& speeds) {
-  return std::any_of(speeds.begin(), speeds.end(),
-                     [&](double speed) { return absl::EndsWith(speaker, SpeedCopyName("", speed)); });
+  return OriginalSpeaker(speaker, speeds) != speaker;
+}
+
+std::string OriginalSpeaker(const std::string& speaker, const std::vector<double>& speeds) {
+  for (const double speed : speeds) {
+    if (const std::string mark = SpeedCopyName("", speed); absl::EndsWith(speaker, mark)) {
+      return speaker.substr(0, speaker.size() - mark.size());
+    }
+  }
+  return speaker;
+}
+
+std::vector<int32_t> OriginalNumbers(const std::vector<std::string>& speakers,
+                                     const std::vector<double>& speeds) {
+  std::unordered_map<std::string, int32_t> number_of;
+  for (size_t i = 0; i < speakers.size(); ++i) number_of.emplace(speakers[i], static_cast<int32_t>(i));
+  std::vector<int32_t> originals;
+  for (size_t i = 0; i < speakers.size(); ++i) {
+    const auto found = number_of.find(OriginalSpeaker(speakers[i], speeds));
+    originals.push_back(found == number_of.end() ? static_cast<int32_t>(i) : found->second);
+  }
+  return originals;
 }
 
 absl::Status AddSpeedCopies(const std::vector<double>& speeds, IngestList* list) {

@@ -1,6 +1,7 @@
 // Copies of training recordings at other speeds, as speakers of their own.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,14 @@ std::string SpeedCopyName(const std::string& name, double speed);
 
 // Whether `speaker` is named as a copy at one of `speeds` is.
 bool IsSpeedCopy(const std::string& speaker, const std::vector<double>& speeds);
+
+// Whom `speaker` is, or is a copy of: "ann" for "ann" and for "ann@0.9", 0.9 being one of `speeds`.
+std::string OriginalSpeaker(const std::string& speaker, const std::vector<double>& speeds);
+
+// For each of `speakers` the number of the one whom it is a copy of; its own where it is none, or where the
+// original is not among them.
+std::vector<int32_t> OriginalNumbers(const std::vector<std::string>& speakers,
+                                     const std::vector<double>& speeds);
 
 // Appends to the list, for each speed, a copy of every labelled recording of split `train`: another
 // utterance, of another speaker, read at that speed. What the list held before stays as it was, number by

@@ -8,6 +8,7 @@
 #include "launcher/control.h"
 #include "trainer/commands.h"
 #include "trainer/engine/embedding_pass.h"
+#include "trainer/option_checks.h"
 #include "trainer/output.h"
 #include "trainer/scoring/embedding_files.h"
 #include "trainer/split_job.h"
@@ -84,7 +85,8 @@ Command AddEmbed(CLI::App& app) {
   command
       ->add_option("--out", arguments->out,
                    "folder for embeddings.h5, embeddings.npy and ids.txt; made if need be")
-      ->required();
+      ->required()
+      ->check(NotEmpty());
   return {command,
           [arguments](const launcher::World& world, int* code) { return RunEmbed(*arguments, world, code); }};
 }

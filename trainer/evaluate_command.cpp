@@ -4,6 +4,7 @@
 #include "data/status_macros.h"
 #include "trainer/commands.h"
 #include "trainer/evaluation_job.h"
+#include "trainer/option_checks.h"
 #include "trainer/output.h"
 
 namespace trainer {
@@ -23,9 +24,11 @@ Command AddEvaluate(CLI::App& app) {
   auto* command =
       app.add_subcommand("evaluate", "loss and accuracy of a checkpoint on a split, as one JSON line");
   options->split.AddTo(command);
-  command->add_option(
-      "--out", options->out,
-      "folder for speakers.csv, confusion.csv, confusion.svg and evaluation.json; made if need be");
+  command
+      ->add_option(
+          "--out", options->out,
+          "folder for speakers.csv, confusion.csv, confusion.svg and evaluation.json; made if need be")
+      ->check(NotEmpty());
   return {command,
           [options](const launcher::World& world, int* code) { return RunEvaluate(*options, world, code); }};
 }

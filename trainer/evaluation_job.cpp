@@ -50,8 +50,8 @@ absl::Status WriteTables(const std::vector<engine::UtteranceScore>& scores, cons
                          const EvaluationOptions& options, nlohmann::ordered_json figures) {
   scoring::ConfusionMatrix matrix(job.trained.speakers);
   for (const auto& score : scores) matrix.Add(score.speaker, score.predicted);
-  const auto title = PlotTitle(absl::StrCat(scores.size(), " utterances"), options.split.split,
-                               options.split.model.checkpoint);
+  const auto title = PlotTitle(absl::StrCat(scores.size(), " utterances"),
+                               absl::StrCat("split ", options.split.split), options.split.model.checkpoint);
   RETURN_IF_ERROR(data::WriteFileAtomically(options.out + "/speakers.csv", matrix.SpeakersCsv()));
   RETURN_IF_ERROR(data::WriteFileAtomically(options.out + "/confusion.csv", matrix.Csv()));
   RETURN_IF_ERROR(

@@ -12,6 +12,7 @@
 #include "trainer/commands.h"
 #include "trainer/engine/embedding_pass.h"
 #include "trainer/engine/trained_model.h"
+#include "trainer/option_checks.h"
 #include "trainer/output.h"
 #include "trainer/scoring/verification.h"
 #include "trainer/split_job.h"
@@ -199,10 +200,11 @@ Command AddIdentify(CLI::App& app) {
   const auto arguments = std::make_shared<IdentifyArguments>();
   auto* command = app.add_subcommand("identify", "who speaks in recordings: the five likeliest, with scores");
   arguments->model.AddTo(command);
-  command->add_option(
-      "--enrol", arguments->enrol,
-      "known voices: a folder <speaker>/<recordings>, or a CSV as for `mels extract`; default: "
-      "the speakers that the model was trained on");
+  command
+      ->add_option("--enrol", arguments->enrol,
+                   "known voices: a folder <speaker>/<recordings>, or a CSV as for `mels extract`; default: "
+                   "the speakers that the model was trained on")
+      ->check(NotEmpty());
   command->add_flag("--json", arguments->json, "one JSON line a recording");
   command->add_option("recordings", arguments->files, "flac, wav, ogg or mp3 files")->required();
   return {command, [arguments](const launcher::World& world, int* code) {

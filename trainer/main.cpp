@@ -1,13 +1,13 @@
 // trainer --config FILE [key=value ...] trains; trainer COMMAND ... uses what was trained. Only wiring here.
-#include <malloc.h>
-
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 
 #include "absl/strings/str_cat.h"
+#include "data/standard_streams.h"
 #include "launcher/mpi_session.h"
 #include "launcher/signal_thread.h"
 #include "launcher/stop_signal.h"
@@ -28,10 +28,20 @@ bool SpeaksBeforeMpi() {
   return true;
 }
 
-// Says what went wrong, where `aloud`; returns the exit code for it.
+// Says what went wrong on one line, where `aloud`; returns the exit code for it.
 int Fail(const absl::Status& status, bool aloud = true) {
-  if (aloud) std::fprintf(stderr, "trainer: %s\n", std::string(status.message()).c_str());
+  std::string message(status.message());
+  std::replace(message.begin(), message.end(), '\n', ' ');  // names of files may have line ends in them
+  if (aloud) std::fprintf(stderr, "trainer: %s\n", message.c_str());
   return ExitCodeOf(status);
+}
+
+// The same command, but failing where its answer does not arrive where it is printed.
+CommandRun WithAnswer(const CommandRun& command) {
+  return [command](const launcher::World& world, int* exit_code) {
+    const absl::Status status = command(world, exit_code);
+    return status.ok() ? data::FlushStandardOutput() : status;
+  };
 }
 
 int RunOnAllRanks(int argc, char** argv, const CommandRun& command) {
@@ -88,7 +98,8 @@ int PrintConfig(int argc, char** argv, const TrainArguments& arguments) {
   const auto config = file.ok() ? config::LoadConfig(*file, arguments.overrides) : file.status();
   if (!config.ok()) return Refuse(argc, argv, config.status());
   if (SpeaksBeforeMpi()) std::printf("%s", config::ToYaml(*config).c_str());
-  return kExitDone;
+  const absl::Status printed = data::FlushStandardOutput();
+  return printed.ok() ? kExitDone : Fail(printed);
 }
 
 int Main(int argc, char** argv) {
@@ -122,17 +133,17 @@ int Main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
     if (app.get_subcommands().empty() && train.config.empty()) {
-      for (const auto& word : train.overrides) {
-        if (word.find('=') == std::string::npos) {
-          throw CLI::ParseError("there is no command '" + word + "'", CLI::ExitCodes::ExtrasError);
-        }
-      }
       throw CLI::RequiredError("--config FILE (try simple.yaml)");
     }
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() != 0) {
-      return Refuse(argc, argv,
-                    absl::InvalidArgumentError(absl::StrCat(error.what(), "; see trainer --help")));
+      // A misspelt command's options are not known either, but it is the command that is wrong.
+      const std::string first = argc > 1 ? argv[1] : "";
+      const bool is_word = !first.empty() && first[0] != '-' && first.find('=') == std::string::npos;
+      const std::string what = is_word && app.get_subcommands().empty()
+                                   ? "there is no command '" + first + "'"
+                                   : std::string(error.what());
+      return Refuse(argc, argv, absl::InvalidArgumentError(absl::StrCat(what, "; see trainer --help")));
     }
     if (SpeaksBeforeMpi()) app.exit(error);
     return kExitDone;
@@ -140,7 +151,7 @@ int Main(int argc, char** argv) {
 
   for (const auto& command : commands) {
     if (!command.options->parsed()) continue;
-    return (command.one_process ? RunOnOneProcess : RunOnAllRanks)(argc, argv, command.run);
+    return (command.one_process ? RunOnOneProcess : RunOnAllRanks)(argc, argv, WithAnswer(command.run));
   }
   if (print_config) return PrintConfig(argc, argv, train);
   // From before MPI is up, which takes a second, to the end of the process: a signal meanwhile must neither
@@ -172,9 +183,6 @@ int ExitCodeOf(const absl::Status& status) {
 }  // namespace trainer
 
 int main(int argc, char** argv) {
-  // A step makes and frees the same temporaries again and again. By default the C library gives large ones
-  // back to the kernel each time, and fetching zeroed pages anew costs up to a fifth of a step.
-  mallopt(M_MMAP_THRESHOLD, 32 << 20);  // the most that it accepts
-  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  data::FillClosedStandardStreams();
   return trainer::Main(argc, argv);
 }

@@ -1,5 +1,6 @@
 #include "trainer/output.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -10,6 +11,7 @@
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
+#include "data/files.h"
 
 namespace trainer {
 namespace {
@@ -28,6 +30,12 @@ absl::Status CheckOutputFile(const std::string& path, const std::string& option)
   std::error_code ignored;
   if (fs::is_directory(path, ignored)) {
     return absl::InvalidArgumentError(absl::StrCat(option, ": ", path, " is a folder; name a file"));
+  }
+  // A pipe or a device is written into; nothing is made beside it.
+  if (fs::exists(path, ignored) && !fs::is_regular_file(path, ignored)) {
+    if (access(path.c_str(), W_OK) == 0) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat(option, ": cannot write to ", path, ": ", std::strerror(errno)));
   }
   const fs::path parent = fs::path(path).parent_path();
   const std::string folder = parent.empty() ? "." : parent.string();
@@ -49,11 +57,30 @@ absl::Status MakeOutputFolder(const std::string& path, const std::string& option
   return CheckWritable(path, option);
 }
 
-std::string PlotTitle(const std::string& what, const std::string& split, const std::string& checkpoint) {
+absl::Status WriteAnswerFile(const std::string& path, const std::string& content) {
+  std::error_code ignored, error;
+  const auto kind = fs::status(path, ignored).type();
+  if (kind == fs::file_type::regular || kind == fs::file_type::not_found) {
+    const std::string target = kind == fs::file_type::regular ? fs::canonical(path, error).string() : path;
+    if (error) return absl::InvalidArgumentError(absl::StrCat(path, ": ", error.message()));
+    return data::WriteFileAtomically(target, content, absl::StrCat(target, ".", getpid(), ".tmp"));
+  }
+  const data::UniqueFd fd(open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!fd.valid()) return data::ErrnoStatus(errno, "cannot open", path);
+  for (size_t done = 0; done < content.size();) {
+    const ssize_t n = write(fd.get(), content.data() + done, content.size() - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return data::ErrnoStatus(errno, "cannot write to", path);
+    done += static_cast<size_t>(n);
+  }
+  return absl::OkStatus();
+}
+
+std::string PlotTitle(const std::string& what, const std::string& source, const std::string& checkpoint) {
   constexpr size_t kLongest = 48;
   std::string name = checkpoint;
   if (name.size() > kLongest) name = absl::StrCat("...", name.substr(name.size() - kLongest));
-  return absl::StrCat(what, " of split ", split, ", ", name);
+  return absl::StrCat(what, " of ", source, ", ", name);
 }
 
 std::string JsonLine(const nlohmann::ordered_json& object) {

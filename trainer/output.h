@@ -17,9 +17,13 @@ absl::Status CheckOutputFile(const std::string& path, const std::string& option)
 // where it cannot be made or written to.
 absl::Status MakeOutputFolder(const std::string& path, const std::string& option);
 
-// A plot's title: "449 utterances of split test, .../runs/mine/checkpoints/best", its beginning left out
-// where it is too long for a plot.
-std::string PlotTitle(const std::string& what, const std::string& split, const std::string& checkpoint);
+// Writes what a user asked for at `path`: whole or not at all where that is a file or nothing yet; through a
+// link, to the file that it leads to; and straight into anything else, such as a pipe or /dev/stdout.
+absl::Status WriteAnswerFile(const std::string& path, const std::string& content);
+
+// A plot's title: "449 utterances of split test, .../runs/mine/checkpoints/best", the checkpoint's beginning
+// left out where it is too long for a plot.
+std::string PlotTitle(const std::string& what, const std::string& source, const std::string& checkpoint);
 
 // `object` on one line, without a line end. Bytes that are not UTF-8 (in a path, say) become U+FFFD.
 std::string JsonLine(const nlohmann::ordered_json& object);

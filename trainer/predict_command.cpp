@@ -2,16 +2,18 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "data/csv.h"
-#include "data/files.h"
+#include "data/speed_copies.h"
 #include "data/status_macros.h"
 #include "launcher/control.h"
 #include "trainer/commands.h"
 #include "trainer/engine/embedding_pass.h"
 #include "trainer/engine/gather.h"
 #include "trainer/engine/training_data.h"
+#include "trainer/option_checks.h"
 #include "trainer/output.h"
 #include "trainer/split_job.h"
 
@@ -24,10 +26,20 @@ struct PredictArguments {
   std::string csv;
 };
 
+// Whom the model can name: its speakers without copies at other speeds, which are for training alone.
+std::vector<std::string> Answerable(const engine::TrainedModel& trained) {
+  std::vector<std::string> speakers;
+  for (const auto& speaker : trained.speakers) {
+    if (!data::IsSpeedCopy(speaker, trained.speeds)) speakers.push_back(speaker);
+  }
+  return speakers;
+}
+
 // A speaker's probability is the mean of what the members say. The mean of probabilities rather than of their
 // logarithms: one member that is sure and wrong cannot veto all others.
 class Vote {
  public:
+  // All members know `speakers`.
   explicit Vote(std::vector<std::string> speakers) : speakers_(std::move(speakers)) {}
 
   // Adds a member's answers about this rank's utterances. All members get the same loader options, hence the
@@ -55,8 +67,10 @@ class Vote {
 
   struct Answer {
     int64_t utterance = 0;
-    int64_t speaker = 0;
+    int64_t speaker = 0;  // place in speakers()
   };
+
+  const std::vector<std::string>& speakers() const { return speakers_; }
 
   // All ranks' answers on rank 0, in the order of utterances. Collective.
   std::vector<Answer> Answers(const launcher::World& world) const {
@@ -80,30 +94,34 @@ class Vote {
 
 absl::Status CheckSameSpeakers(const SplitJob& first, const SplitJob& member,
                                const PredictArguments& arguments, const std::string& checkpoint) {
-  const auto missing = [](const SplitJob& in, const SplitJob& of) -> const std::string* {
-    const auto matched = engine::MatchSpeakers(of.trained.speakers, in.trained.speakers);
+  const auto first_speakers = Answerable(first.trained), member_speakers = Answerable(member.trained);
+  // One of `of` whom `in` lacks.
+  const auto missing = [](const std::vector<std::string>& in,
+                          const std::vector<std::string>& of) -> std::optional<std::string> {
+    const auto matched = engine::MatchSpeakers(of, in);
     const auto found = std::find(matched.begin(), matched.end(), -1);
-    return found == matched.end() ? nullptr
-                                  : &of.trained.speakers[static_cast<size_t>(found - matched.begin())];
+    if (found == matched.end()) return std::nullopt;
+    return of[static_cast<size_t>(found - matched.begin())];
   };
-  const auto* lacking = missing(member, first);
-  const auto* extra = missing(first, member);
-  if (lacking == nullptr && extra == nullptr) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(
-      "--ensemble ", checkpoint, lacking != nullptr ? " does not know speaker '" : " knows speaker '",
-      lacking != nullptr ? *lacking : *extra, "', ", arguments.split.model.checkpoint,
-      lacking != nullptr ? " does" : " does not", "; all members must be trained on the same speakers"));
+  const auto lacking = missing(member_speakers, first_speakers);
+  const auto extra = missing(first_speakers, member_speakers);
+  if (!lacking && !extra) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("--ensemble ", checkpoint, lacking ? " does not know speaker '" : " knows speaker '",
+                   lacking ? *lacking : *extra, "', ", arguments.split.model.checkpoint,
+                   lacking ? " does" : " does not", "; all members must be trained on the same speakers"));
 }
 
-absl::Status WriteAnswers(const std::vector<Vote::Answer>& answers, const SplitJob& job,
+// `answers`: those of `vote`.
+absl::Status WriteAnswers(const std::vector<Vote::Answer>& answers, const Vote& vote, const SplitJob& job,
                           const std::string& path) {
   std::string csv = "Id,Category\r\n";
   for (const auto& answer : answers) {
     ASSIGN_OR_RETURN(const auto id, job.dataset->utterance_id(answer.utterance));
     absl::StrAppend(&csv, data::QuoteCsv(id), ",",
-                    data::QuoteCsv(job.trained.speakers[static_cast<size_t>(answer.speaker)]), "\r\n");
+                    data::QuoteCsv(vote.speakers()[static_cast<size_t>(answer.speaker)]), "\r\n");
   }
-  return data::WriteFileAtomically(path, csv);
+  return WriteAnswerFile(path, csv);
 }
 
 absl::Status RunPredict(const PredictArguments& arguments, const launcher::World& world, int* exit_code) {
@@ -133,13 +151,14 @@ absl::Status RunPredict(const PredictArguments& arguments, const launcher::World
   };
   RETURN_IF_ERROR(launcher::AgreeOn(world, load()));
 
-  Vote vote(first->trained.speakers);
+  Vote vote(Answerable(first->trained));
   for (auto& member : members) {
     RETURN_IF_ERROR(vote.Add(world, member, options, device));
     member.trained.model.reset();  // a GPU need hold only one at a time
   }
   const auto answers = vote.Answers(world);
-  const auto written = world.rank == 0 ? WriteAnswers(answers, *first, arguments.csv) : absl::OkStatus();
+  const auto written =
+      world.rank == 0 ? WriteAnswers(answers, vote, *first, arguments.csv) : absl::OkStatus();
   RETURN_IF_ERROR(launcher::AgreeOn(world, written));
   if (world.rank == 0) {
     std::printf("%s: %zu utterances of split '%s' of %s, by %zu model%s\n", arguments.csv.c_str(),
@@ -158,7 +177,7 @@ Command AddPredict(CLI::App& app) {
       "predict",
       "who speaks in each utterance of a split, labelled or not, as HW4's answer file (Id,Category)");
   arguments->split.AddTo(command);
-  command->add_option("--csv", arguments->csv, "the answer file")->required();
+  command->add_option("--csv", arguments->csv, "the answer file")->required()->check(NotEmpty());
   command->add_option("--ensemble", arguments->ensemble,
                       "further checkpoints of the same speakers; the mean of all probabilities counts");
   return {command, [arguments](const launcher::World& world, int* code) {

@@ -12,6 +12,7 @@
 #include "trainer/commands.h"
 #include "trainer/config/config.h"
 #include "trainer/engine/stopwatch.h"
+#include "trainer/option_checks.h"
 #include "trainer/output.h"
 #include "trainer/preflight/preflight.h"
 #include "trainer/version.h"
@@ -96,7 +97,7 @@ Command AddPreflight(CLI::App& app) {
       ->add_option(
           "--timeout", arguments->timeout_seconds,
           "seconds that a part of it may take, after which the late rank is named and all are ended; 0: none")
-      ->check(CLI::NonNegativeNumber)
+      ->check(Seconds())
       ->capture_default_str();
   command->add_flag("--json", arguments->json,
                     "print one JSON document for scripts instead of lines for people");

@@ -6,19 +6,28 @@
 #include "absl/strings/str_cat.h"
 #include "data/status_macros.h"
 #include "trainer/engine/training_data.h"
+#include "trainer/option_checks.h"
 
 namespace trainer {
+namespace {
+
+constexpr int64_t kMostFrames = 1'000'000'000;  // 116 days
+constexpr int64_t kMostThreads = 1024;          // as for mels
+
+}  // namespace
 
 void ModelOptions::AddTo(CLI::App* command) {
-  command->add_option("--checkpoint", checkpoint, "checkpoint folder, e.g. RUN/checkpoints/best")->required();
+  command->add_option("--checkpoint", checkpoint, "checkpoint folder, e.g. RUN/checkpoints/best")
+      ->required()
+      ->check(NotEmpty());
   command
       ->add_option("--max-frames", max_frames,
                    "score longer inputs in windows of at most so many frames (10 ms each)")
-      ->check(CLI::PositiveNumber)
+      ->check(WholeNumber(1, kMostFrames))
       ->capture_default_str();
   command->add_option("--device", device, "auto, cpu or cuda")->capture_default_str();
   command->add_option("--threads", threads, "threads a rank; 0: this machine's cores over its ranks")
-      ->check(CLI::NonNegativeNumber)
+      ->check(WholeNumber(0, kMostThreads))
       ->capture_default_str();
 }
 
@@ -28,10 +37,10 @@ absl::StatusOr<torch::Device> ModelOptions::Bind(const launcher::World& world) c
 
 void SplitOptions::AddTo(CLI::App* command) {
   model.AddTo(command);
-  command->add_option("--data", data, "the data set's folder")->required();
+  command->add_option("--data", data, "the data set's folder")->required()->check(NotEmpty());
   command->add_option("--split", split, "which split")->capture_default_str();
   command->add_option("--frames", frames, "only the first so many frames of each utterance; 0: all")
-      ->check(CLI::NonNegativeNumber)
+      ->check(WholeNumber(0, kMostFrames))
       ->capture_default_str();
 }
 
@@ -65,7 +74,7 @@ absl::StatusOr<engine::Embeddings> SplitJob::Embed(const SplitOptions& options, 
                                  utterances);
 }
 
-absl::StatusOr<SplitJob> OpenSplitJob(const SplitOptions& options) {
+absl::StatusOr<SplitJob> OpenWithoutSplit(const SplitOptions& options) {
   SplitJob job;
   const auto& checkpoint = options.model.checkpoint;
   ASSIGN_OR_RETURN(job.trained, engine::LoadTrainedModel(checkpoint));
@@ -76,12 +85,17 @@ absl::StatusOr<SplitJob> OpenSplitJob(const SplitOptions& options) {
         options.data, " has ", manifest.front_end.n_mels, " mels a frame, ", checkpoint, " was trained on ",
         job.trained.front_end.n_mels, "; extract the audio with --n-mels ", job.trained.front_end.n_mels));
   }
+  job.class_of_speaker = engine::MatchSpeakers(manifest.speakers, job.trained.speakers);
+  return job;
+}
+
+absl::StatusOr<SplitJob> OpenSplitJob(const SplitOptions& options) {
+  ASSIGN_OR_RETURN(SplitJob job, OpenWithoutSplit(options));
   ASSIGN_OR_RETURN(job.utterances, job.dataset->Split(options.split));
   if (job.utterances.empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat(options.data, ": split '", options.split, "' is empty; choose another with --split"));
   }
-  job.class_of_speaker = engine::MatchSpeakers(manifest.speakers, job.trained.speakers);
   return job;
 }
 

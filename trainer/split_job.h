@@ -41,7 +41,7 @@ struct SplitOptions {
 struct SplitJob {
   engine::TrainedModel trained;
   std::shared_ptr<const data::Dataset> dataset;
-  std::vector<int64_t> utterances;        // of the split, ascending
+  std::vector<int64_t> utterances;        // to run the model on, ascending: mostly those of the split
   std::vector<int64_t> class_of_speaker;  // data set's speaker -> the model's class of that name, or -1
 
   // Name of an utterance's speaker, "" where it has none.
@@ -57,8 +57,11 @@ struct SplitJob {
                                            torch::Device device) const;
 };
 
-// Loads the checkpoint and opens the data set. Not collective. Errors, one line each: what either reports, a
-// split that is not there or empty, features with another number of mels than the model's.
+// Loads the checkpoint and opens the data set, for utterances that the caller chooses. Not collective.
+// Errors, one line each: what either reports, features with another number of mels than the model's.
+absl::StatusOr<SplitJob> OpenWithoutSplit(const SplitOptions& options);
+
+// The same with the utterances of the split; kNotFound, kInvalidArgument: it is not there or empty.
 absl::StatusOr<SplitJob> OpenSplitJob(const SplitOptions& options);
 
 // Says on stderr which settings of the front end differ between the data and what the model was trained on:

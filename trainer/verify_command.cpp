@@ -2,17 +2,22 @@
 // the model never heard.
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
+#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "data/csv.h"
 #include "data/files.h"
+#include "data/speed_copies.h"
 #include "data/status_macros.h"
 #include "launcher/control.h"
 #include "trainer/commands.h"
 #include "trainer/engine/embedding_pass.h"
+#include "trainer/option_checks.h"
 #include "trainer/output.h"
 #include "trainer/scoring/det_plot.h"
 #include "trainer/scoring/trials.h"
@@ -32,49 +37,115 @@ struct VerifyArguments {
 };
 
 struct PreparedTrials {
-  SplitJob job;
-  std::vector<std::string> ids;        // of the split
+  SplitJob job;                        // its utterances: those that trials are made of
+  std::vector<std::string> ids;        // of them
   std::vector<scoring::Trial> trials;  // numbers into ids
+  size_t speakers = 0;                 // of the utterances, where all have one
+  size_t known_speakers = 0;           // of them: those that the model was trained on
 };
 
-absl::StatusOr<std::vector<scoring::Trial>> ReadTrials(const VerifyArguments& arguments,
-                                                       const std::vector<std::string>& ids) {
-  ASSIGN_OR_RETURN(const auto text, data::ReadFile(arguments.trials));
-  auto trials = scoring::ParseTrials(
-      text, ids, absl::StrCat("split '", arguments.split.split, "' of ", arguments.split.data));
-  if (trials.ok()) return trials;
-  return absl::InvalidArgumentError(absl::StrCat(arguments.trials, ": ", trials.status().message()));
+// Whom an utterance is of, copies at other speeds being of their original; "" where it is unlabelled.
+std::string PersonOf(const SplitJob& job, int64_t utterance) {
+  return data::OriginalSpeaker(job.SpeakerName(utterance), job.dataset->manifest().speeds);
 }
 
-absl::StatusOr<std::vector<scoring::Trial>> MakeTrials(const VerifyArguments& arguments,
-                                                       const SplitJob& job) {
+std::set<std::string> KnownPersons(const engine::TrainedModel& trained) {
+  std::set<std::string> persons;
+  for (const auto& speaker : trained.speakers) {
+    persons.insert(data::OriginalSpeaker(speaker, trained.speeds));
+  }
+  return persons;
+}
+
+void CountSpeakers(PreparedTrials* prepared) {
+  std::set<std::string> persons;
+  for (const int64_t utterance : prepared->job.utterances) {
+    persons.insert(PersonOf(prepared->job, utterance));
+  }
+  if (persons.contains("")) return;
+  const auto known = KnownPersons(prepared->job.trained);
+  prepared->speakers = persons.size();
+  prepared->known_speakers = static_cast<size_t>(
+      std::count_if(persons.begin(), persons.end(), [&](const auto& name) { return known.contains(name); }));
+}
+
+// A list's utterances may lie in any splits of the data set. No others are embedded.
+absl::StatusOr<PreparedTrials> ReadTrials(const VerifyArguments& arguments) {
+  const auto in_list = [&](const absl::Status& status) {
+    return absl::InvalidArgumentError(absl::StrCat("--trials ", arguments.trials, ": ", status.message()));
+  };
+  auto text = data::ReadFile(arguments.trials);
+  if (!text.ok())
+    return absl::Status(text.status().code(), absl::StrCat("--trials: ", text.status().message()));
+  PreparedTrials prepared;
+  ASSIGN_OR_RETURN(prepared.job, OpenWithoutSplit(arguments.split));
+  const int64_t size = prepared.job.dataset->size();
+  std::vector<std::string> ids;
+  for (int64_t utterance = 0; utterance < size; ++utterance) {
+    ASSIGN_OR_RETURN(auto id, prepared.job.dataset->utterance_id(utterance));
+    ids.push_back(std::move(id));
+  }
+  auto trials = scoring::ParseTrials(*text, ids, arguments.split.data);
+  if (!trials.ok()) return in_list(trials.status());
+  std::set<int64_t> named;
+  for (const auto& trial : *trials) named.insert({trial.enrol, trial.test});
+  std::vector<int64_t> place(ids.size());
+  for (const int64_t utterance : named) {
+    place[static_cast<size_t>(utterance)] = static_cast<int64_t>(prepared.ids.size());
+    prepared.ids.push_back(ids[static_cast<size_t>(utterance)]);
+  }
+  prepared.job.utterances.assign(named.begin(), named.end());
+  prepared.trials = *std::move(trials);
+  for (auto& trial : prepared.trials) {
+    trial.enrol = place[static_cast<size_t>(trial.enrol)];
+    trial.test = place[static_cast<size_t>(trial.test)];
+  }
+  return prepared;
+}
+
+// Trials of the split's speakers whom the model does not know, where these are two at least; otherwise of
+// all. Copies at other speeds take no part.
+absl::StatusOr<PreparedTrials> MakeTrials(const VerifyArguments& arguments) {
+  PreparedTrials prepared;
+  ASSIGN_OR_RETURN(prepared.job, OpenSplitJob(arguments.split));
+  auto& job = prepared.job;
   const auto where = absl::StrCat(arguments.split.data, ": split '", arguments.split.split, "': ");
-  std::vector<int32_t> speakers;
+  const auto known = KnownPersons(job.trained);
+  std::vector<int64_t> originals, strangers;
+  std::set<int32_t> strange_speakers;
   for (const int64_t utterance : job.utterances) {
-    speakers.push_back(job.dataset->speaker(utterance));
-    if (speakers.back() < 0) {
+    const int32_t speaker = job.dataset->speaker(utterance);
+    if (speaker < 0) {
       return absl::InvalidArgumentError(
           absl::StrCat(where,
                        "has utterances without a speaker, of which no trials can be made; give a list "
                        "with --trials, or choose another --split"));
     }
+    const std::string name = job.SpeakerName(utterance);
+    if (data::IsSpeedCopy(name, job.dataset->manifest().speeds)) continue;
+    originals.push_back(utterance);
+    if (known.contains(name)) continue;
+    strangers.push_back(utterance);
+    strange_speakers.insert(speaker);
   }
+  job.utterances = strange_speakers.size() >= 2 ? std::move(strangers) : std::move(originals);
+  std::vector<int32_t> speakers;
+  for (const int64_t utterance : job.utterances) speakers.push_back(job.dataset->speaker(utterance));
   auto trials = scoring::MakeTrials(speakers, kMostMadeTrials, arguments.seed);
-  if (trials.ok()) return trials;
-  return absl::InvalidArgumentError(
-      absl::StrCat(where, trials.status().message(), "; choose another --split"));
+  if (!trials.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(where, trials.status().message(), "; choose another --split"));
+  }
+  prepared.trials = *std::move(trials);
+  ASSIGN_OR_RETURN(prepared.ids, job.Ids());
+  return prepared;
 }
 
 // The same on all ranks.
 absl::StatusOr<PreparedTrials> PrepareTrials(const VerifyArguments& arguments, const launcher::World& world) {
-  PreparedTrials prepared;
-  ASSIGN_OR_RETURN(prepared.job, OpenSplitJob(arguments.split));
-  ASSIGN_OR_RETURN(prepared.ids, prepared.job.Ids());
-  if (arguments.trials.empty()) {
-    ASSIGN_OR_RETURN(prepared.trials, MakeTrials(arguments, prepared.job));
-  } else {
-    ASSIGN_OR_RETURN(prepared.trials, ReadTrials(arguments, prepared.ids));
-  }
+  ASSIGN_OR_RETURN(PreparedTrials prepared,
+                   arguments.trials.empty() ? MakeTrials(arguments) : ReadTrials(arguments));
+  CountSpeakers(&prepared);
   if (world.rank == 0 && !arguments.out.empty()) {
     RETURN_IF_ERROR(MakeOutputFolder(arguments.out, "--out"));
     if (arguments.trials.empty()) {
@@ -83,6 +154,21 @@ absl::StatusOr<PreparedTrials> PrepareTrials(const VerifyArguments& arguments, c
     }
   }
   return prepared;
+}
+
+// What the trials are of: "split test", or the list's name.
+std::string Source(const VerifyArguments& arguments) {
+  if (arguments.trials.empty()) return absl::StrCat("split ", arguments.split.split);
+  return std::filesystem::path(arguments.trials).filename().string();
+}
+
+void WarnOfKnownSpeakers(const PreparedTrials& prepared, const VerifyArguments& arguments) {
+  if (prepared.known_speakers == 0) return;
+  std::fprintf(
+      stderr,
+      "trainer: warning: the model was trained on %zu of the %zu speakers in these trials (%s of %s); "
+      "of strangers it knows less, so try it on speakers held out of training\n",
+      prepared.known_speakers, prepared.speakers, Source(arguments).c_str(), arguments.split.data.c_str());
 }
 
 std::vector<scoring::TrialScore> ScoreTrials(const std::vector<scoring::Trial>& trials,
@@ -114,23 +200,28 @@ absl::Status ReportTrials(const PreparedTrials& prepared, const engine::Embeddin
                             data::QuoteCsv(prepared.ids[static_cast<size_t>(trial.test)]), scores[i].score);
     }
     RETURN_IF_ERROR(data::WriteFileAtomically(arguments.out + "/scores.csv", csv));
-    const auto title = PlotTitle(absl::StrCat(scores.size(), " trials"), arguments.split.split,
+    const auto title = PlotTitle(absl::StrCat(scores.size(), " trials"), Source(arguments),
                                  arguments.split.model.checkpoint);
     RETURN_IF_ERROR(data::WriteFileAtomically(arguments.out + "/det.svg", scoring::DetSvg(points, title)));
   }
   const auto targets =
       std::count_if(scores.begin(), scores.end(), [](const auto& score) { return score.target; });
-  PrintJsonLine({{"eer", equal.rate},
-                 {"min_dcf_0.01", scoring::MinDetectionCost(points, 0.01)},
-                 {"min_dcf_0.05", scoring::MinDetectionCost(points, 0.05)},
-                 {"threshold", equal.threshold},
-                 {"trials", scores.size()},
-                 {"targets", targets},
-                 {"split", arguments.split.split},
-                 {"frames", arguments.split.frames},
-                 {"data", arguments.split.data},
-                 {"checkpoint", arguments.split.model.checkpoint},
-                 {"step", prepared.job.trained.step}});
+  nlohmann::ordered_json line = {{"eer", equal.rate},
+                                 {"min_dcf_0.01", scoring::MinDetectionCost(points, 0.01)},
+                                 {"min_dcf_0.05", scoring::MinDetectionCost(points, 0.05)},
+                                 {"threshold", equal.threshold},
+                                 {"trials", scores.size()},
+                                 {"targets", targets}};
+  if (prepared.speakers > 0) {
+    line["speakers"] = prepared.speakers;
+    line["known_speakers"] = prepared.known_speakers;
+  }
+  if (arguments.trials.empty()) line["split"] = arguments.split.split;
+  line["frames"] = arguments.split.frames;
+  line["data"] = arguments.split.data;
+  line["checkpoint"] = arguments.split.model.checkpoint;
+  line["step"] = prepared.job.trained.step;
+  PrintJsonLine(line);
   return absl::OkStatus();
 }
 
@@ -140,7 +231,10 @@ absl::Status RunVerify(const VerifyArguments& arguments, const launcher::World& 
   const auto prepared = PrepareTrials(arguments, world);
   RETURN_IF_ERROR(launcher::AgreeOn(world, prepared.status()));
   const auto& job = prepared->job;
-  if (world.rank == 0) WarnOfFrontEnd(job, options);
+  if (world.rank == 0) {
+    WarnOfFrontEnd(job, options);
+    WarnOfKnownSpeakers(*prepared, arguments);
+  }
   ASSIGN_OR_RETURN(const auto embeddings, job.Embed(options, world, device));
   RETURN_IF_ERROR(launcher::AgreeOn(
       world, world.rank == 0 ? ReportTrials(*prepared, embeddings, arguments) : absl::OkStatus()));
@@ -157,13 +251,19 @@ Command AddVerify(CLI::App& app) {
       "same speaker or not, by cosine of embeddings: equal error rate and minimal detection costs, as "
       "one JSON line");
   arguments->split.AddTo(command);
-  command->add_option("--trials", arguments->trials,
-                      "list of trials, a line each: label (1, 0, target, nontarget), enrol, test (utterance "
-                      "ids); default: made of all pairs of the split's utterances, or 200000 of them");
+  command
+      ->add_option("--trials", arguments->trials,
+                   "list of trials, a line each: label (1, 0, target, nontarget), enrol, test (utterance "
+                   "ids, of any splits); default: made of all pairs of the split's utterances, or 200000 "
+                   "of them; only of speakers whom the model does not know, if there are two")
+      ->check(NotEmpty());
   command->add_option("--seed", arguments->seed, "of the choice among more pairs than that")
+      ->check(WholeNumber(0, std::numeric_limits<int64_t>::max()))
       ->capture_default_str();
-  command->add_option("--out", arguments->out,
-                      "folder for scores.csv, det.svg and, where trials are made, trials.txt");
+  command
+      ->add_option("--out", arguments->out,
+                   "folder for scores.csv, det.svg and, where trials are made, trials.txt")
+      ->check(NotEmpty());
   return {command, [arguments](const launcher::World& world, int* code) {
             return RunVerify(*arguments, world, code);
           }};

@@ -54,14 +54,15 @@ def make_cell(column, figures):
     return Cell(mean, low, high, len(values), count, 1 - mean)
 
 
-def read_results(experiment, rows):
-    """{(row, condition): [a finished result of each seed]}"""
+def read_results(experiment, rows, is_current):
+    """{(row, condition): [a finished result of each seed]}. is_current(row, condition, seed, result): whether a
+    trained model's result is of today's recipe; others are left out."""
     found = {}
     for row in rows:
         for condition in dict.fromkeys(column.condition for column in COLUMNS):
             for seed in SEEDS:
                 result = read_json(experiment.results(condition, row, seed))
-                if result and (row in BASELINES or result["made_of"]["steps"] == experiment.steps):
+                if result and (row in BASELINES or is_current(row, condition, seed, result)):
                     found.setdefault((row, condition), []).append(result)
     return found
 

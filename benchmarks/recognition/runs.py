@@ -9,8 +9,8 @@ import subprocess
 import sys
 
 from recognition import data_sets, provenance
-from recognition.experiment import (COLUMNS, CONDITIONS, PROJECT, PYTORCH_MODEL, read_json, training_overrides,
-                                    write_json)
+from recognition.experiment import (COLUMNS, CONDITIONS, CROP_FRAMES, GLOBAL_BATCH, LEARNING_RATE, PROJECT,
+                                    PYTORCH_MODEL, read_json, training_overrides, warmup_steps, write_json)
 
 # Where things lie and how often they are told changes no result.
 NOT_COMPARED = {"run.dir", "data.path", "train.log_every", "checkpoint.every", "checkpoint.keep", "run.resume"}
@@ -217,6 +217,10 @@ class TrainerJob(Job):
 
 
 class PytorchJob(Job):
+    def configuration(self):
+        return {"learning_rate": LEARNING_RATE, "global_batch": GLOBAL_BATCH, "crop_frames": list(CROP_FRAMES),
+                "warmup_steps": warmup_steps(self.experiment.steps), "mean_removed": CONDITIONS[self.condition][1]}
+
     def run(self):
         shutil.rmtree(self.folder, ignore_errors=True)
         data_set, mean_removed = CONDITIONS[self.condition]
@@ -241,6 +245,20 @@ class PytorchJob(Job):
         return line["step"] if line else 0
 
 
+def current_results(experiment, tools):
+    """Whether a trained model's result is of today's recipe: a function of (model, condition, seed, result)."""
+    def is_current(model, condition, seed, result):
+        job = make_job(experiment, tools, model, condition, seed)
+        return result["made_of"]["steps"] == experiment.steps and job.is_same(result["configuration"])
+
+    return is_current
+
+
+def make_job(experiment, tools, model, condition, seed):
+    kind = PytorchJob if model == PYTORCH_MODEL else TrainerJob
+    return kind(experiment, tools, model, condition, seed)
+
+
 def make_jobs(experiment, tools, models, conditions, seeds):
     """In the order in which they run: all of the first seed, then the next seed."""
     jobs = []
@@ -251,6 +269,5 @@ def make_jobs(experiment, tools, models, conditions, seeds):
     for seed in seeds:
         for condition in conditions:
             for model in models:
-                kind = PytorchJob if model == PYTORCH_MODEL else TrainerJob
-                jobs.append(kind(experiment, tools, model, condition, seed))
+                jobs.append(make_job(experiment, tools, model, condition, seed))
     return jobs

@@ -43,15 +43,14 @@ absl::StatusOr<TrainedModel> LoadTrainedModel(const std::string& folder) {
   trained.model =
       model::MakeModel(config, trained.front_end.n_mels, static_cast<int64_t>(trained.speakers.size()));
   RETURN_IF_ERROR(LoadModelTensors(snapshot.model, folder, *trained.model));
-  std::vector<double> speeds;
   if (state.contains("speeds")) {  // absent where there are none
     if (!state["speeds"].is_array()) return lacks("speeds is not a list");
     for (const auto& speed : state["speeds"]) {
       if (!speed.is_number()) return lacks("a speed is not a number");
-      speeds.push_back(speed.get<double>());
+      trained.speeds.push_back(speed.get<double>());
     }
   }
-  MarkSpeedCopies(trained.speakers, speeds, *trained.model);
+  MarkSpeedCopies(trained.speakers, trained.speeds, *trained.model);
   trained.model->eval();
   trained.step = state.value("step", int64_t{0});
   return trained;

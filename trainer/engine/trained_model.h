@@ -19,6 +19,7 @@ void MarkSpeedCopies(const std::vector<std::string>& speakers, const std::vector
 struct TrainedModel {
   std::shared_ptr<model::Classifier> model;  // on the CPU, in evaluation mode
   std::vector<std::string> speakers;         // the name of each class
+  std::vector<double> speeds;                // of the copies among them (data/speed_copies.h)
   data::FrontEnd front_end;                  // of the features that it was trained on
   int64_t step = 0;
 };

@@ -12,7 +12,7 @@ namespace {
 
 constexpr int kMargin = 120, kTop = 150;
 constexpr double kPlot = 640;         // pixels of the longer side
-constexpr double kRoomForNames = 11;  // pixels a cell, from which on names are legible
+constexpr double kRoomForNames = 11;  // pixels from one name to the next, from which on they are legible
 constexpr size_t kLongestName = 16;
 
 std::string Shortened(const std::string& name) {
@@ -37,6 +37,8 @@ std::string ConfusionSvg(const ConfusionMatrix& matrix, const std::string& title
   const double cell = std::min(40.0, kPlot / static_cast<double>(std::max<size_t>(names.size(), 1)));
   const double width = cell * static_cast<double>(names.size()),
                height = cell * static_cast<double>(rows.size());
+  // Where cells are smaller than names, only some have theirs; all have it in their tooltip.
+  const auto every = static_cast<size_t>(std::ceil(kRoomForNames / cell));
   Svg svg(kMargin + std::max(480, static_cast<int>(width)) + 20, kTop + static_cast<int>(height) + 50);
   svg.Text(16, 24, title, Anchor::kStart, 14);
   svg.Text(16, 44, "rows: the speaker; columns: the answer; share of the row", Anchor::kStart);
@@ -47,14 +49,16 @@ std::string ConfusionSvg(const ConfusionMatrix& matrix, const std::string& title
       const int64_t count = matrix.count(rows[r], static_cast<int64_t>(c));
       if (count == 0) continue;
       svg.Box(kMargin + cell * static_cast<double>(c), y, cell, cell,
-              Shade(static_cast<double>(count) / total, rows[r] == static_cast<int64_t>(c)));
+              Shade(static_cast<double>(count) / total, rows[r] == static_cast<int64_t>(c)),
+              absl::StrFormat("%s taken for %s: %d of %.0f", names[static_cast<size_t>(rows[r])], names[c],
+                              count, total));
     }
-    if (cell >= kRoomForNames) {
+    if (r % every == 0) {
       svg.Text(kMargin - 6, y + cell / 2 + 4, Shortened(names[static_cast<size_t>(rows[r])]), Anchor::kEnd,
                10);
     }
   }
-  for (size_t c = 0; c < names.size() && cell >= kRoomForNames; ++c) {
+  for (size_t c = 0; c < names.size(); c += every) {
     svg.Text(kMargin + cell * (static_cast<double>(c) + 0.5) + 4, kTop - 6, Shortened(names[c]),
              Anchor::kStart, 10, -90);
   }

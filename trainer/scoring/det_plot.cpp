@@ -23,6 +23,11 @@ std::pair<double, double> Place(double false_acceptance, double false_rejection)
   return {kLeft + Along(false_acceptance), kPlotTop + kSide - Along(false_rejection)};
 }
 
+bool InFrame(const OperatingPoint& point) {
+  const auto inside = [](double rate) { return rate >= kLow && rate <= kHigh; };
+  return inside(point.false_acceptance) && inside(point.false_rejection);
+}
+
 }  // namespace
 
 double Probit(double p) {
@@ -52,10 +57,15 @@ std::string DetSvg(const std::vector<OperatingPoint>& points, const std::string&
   svg.Line(kLeft, kPlotTop + kSide, kLeft + kSide, kPlotTop, "silver");
   std::vector<std::pair<double, double>> curve;
   double last_x = -1, last_y = -1;  // rates, so that probits are taken of few points only
-  for (const auto& point : points) {
-    if (point.false_acceptance == last_x && point.false_rejection == last_y) continue;
-    last_x = point.false_acceptance;
-    last_y = point.false_rejection;
+  for (size_t i = 0; i < points.size(); ++i) {
+    // Beyond the frame the curve is cut off: one point further, brought to the border, leads out of it.
+    if (!InFrame(points[i]) && !(i > 0 && InFrame(points[i - 1])) &&
+        !(i + 1 < points.size() && InFrame(points[i + 1]))) {
+      continue;
+    }
+    if (points[i].false_acceptance == last_x && points[i].false_rejection == last_y) continue;
+    last_x = points[i].false_acceptance;
+    last_y = points[i].false_rejection;
     const auto place = Place(last_x, last_y);
     const bool near = !curve.empty() &&
                       std::hypot(place.first - curve.back().first, place.second - curve.back().second) < 0.3;

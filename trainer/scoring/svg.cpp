@@ -39,9 +39,12 @@ void Svg::Line(double x1, double y1, double x2, double y2, const std::string& co
                         y1, x2, y2, colour);
 }
 
-void Svg::Box(double x, double y, double width, double height, const std::string& fill) {
-  absl::StrAppendFormat(&body_, "<rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\" fill=\"%s\"/>\n",
-                        x, y, width, height, fill);
+void Svg::Box(double x, double y, double width, double height, const std::string& fill,
+              const std::string& tooltip) {
+  absl::StrAppendFormat(
+      &body_,
+      "<rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\" fill=\"%s\"><title>%s</title></rect>\n", x,
+      y, width, height, fill, EscapeXml(tooltip));
 }
 
 void Svg::Path(const std::vector<std::pair<double, double>>& points, const std::string& colour) {

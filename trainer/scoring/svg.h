@@ -15,7 +15,8 @@ class Svg {
   Svg(int width, int height);
 
   void Line(double x1, double y1, double x2, double y2, const std::string& colour);
-  void Box(double x, double y, double width, double height, const std::string& fill);
+  void Box(double x, double y, double width, double height, const std::string& fill,
+           const std::string& tooltip);
   void Path(const std::vector<std::pair<double, double>>& points, const std::string& colour);
   void Dot(double x, double y, const std::string& colour, const std::string& tooltip);
   // `y` is the base line. Any text: it is escaped. Turned by `degrees` around (x, y).

@@ -27,6 +27,7 @@ std::string Shown(absl::string_view text) {
 }
 
 absl::Status CheckBothKinds(const std::vector<Trial>& trials) {
+  if (trials.empty()) return absl::InvalidArgumentError("there is no trial in it");
   const auto targets =
       std::count_if(trials.begin(), trials.end(), [](const Trial& trial) { return trial.target; });
   if (targets > 0 && targets < static_cast<int64_t>(trials.size())) return absl::OkStatus();
@@ -113,7 +114,8 @@ absl::StatusOr<std::vector<Trial>> ParseTrials(const std::string& text, const st
   for (size_t i = 0; i < ids.size(); ++i) number_of.emplace(ids[i], static_cast<int64_t>(i));
   std::vector<Trial> trials;
   int64_t number = 0;
-  for (absl::string_view line : absl::StrSplit(text, '\n')) {
+  // Some editors put a byte order mark before the first line.
+  for (absl::string_view line : absl::StrSplit(absl::StripPrefix(text, "\xEF\xBB\xBF"), '\n')) {
     ++number;
     line = absl::StripSuffix(line, "\r");
     if (absl::StripAsciiWhitespace(line).empty()) continue;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "audio_fixtures.h"
+#include "data/augment.h"
 #include "data/log_mel.h"
 #include "data/manifest.h"
 #include "data/speed_copies.h"
@@ -148,6 +149,45 @@ TEST_F(Speed, OriginalsAndTheirSplitsStayAndNoCopyLeaks) {
   EXPECT_EQ(RunMels({"split", path("copies"), "--split", "a:b=1:1", "--from", "test"}).code, 0);
   EXPECT_THAT(OpenOrDie(path("copies"))->manifest().speeds, ElementsAre(1.1));
   EXPECT_THAT(ReadBytes(path("plain/dataset.json")), Not(HasSubstr("speeds")));
+}
+
+TEST_F(Speed, ACopyIsNoOtherVoice) {
+  ASSERT_EQ(Extract("set", {"--speed", "0.9,1.1"}).code, 0);
+  const auto set = OpenOrDie(path("set"));
+  AugmentOptions options;
+  options.babble_probability = 1;
+  options.babble_voices = 1;
+  const auto all = *set->Split("train");
+  ASSERT_TRUE(CheckAugment(options, *set, all).ok());
+  Augmenter augmenter(options, set, all, /*seed=*/1);
+  // Ann and her copies sing higher than bob and his.
+  const int64_t between = BandOf(2200);
+  std::set<int64_t> added;
+  for (const char* id : {"ann/0.wav", "ann/1.wav@0.9"}) {
+    const int64_t u = Find(*set, id);
+    const auto clean = Frames(*set, u);
+    for (int64_t epoch = 0; epoch < 40; ++epoch) {
+      auto mels = clean;
+      ASSERT_TRUE(augmenter.Apply(epoch, u, mels).ok());
+      const auto row = set->frames(u) / 2 * set->n_mels();
+      int64_t most = 0;
+      const auto gain = [&](int64_t band) {
+        return mels[static_cast<size_t>(row + band)] - clean[static_cast<size_t>(row + band)];
+      };
+      for (int64_t band = 1; band < set->n_mels(); ++band) {
+        if (gain(band) > gain(most)) most = band;
+      }
+      added.insert(most);
+    }
+  }
+  EXPECT_LT(*added.rbegin(), between);
+  EXPECT_GT(added.size(), 1u) << "bob's copies are others";
+  // Ann alone has nobody to babble.
+  std::vector<int64_t> anns;
+  for (const int64_t u : all) {
+    if (set->utterance_id(u)->starts_with("ann")) anns.push_back(u);
+  }
+  EXPECT_THAT(std::string(CheckAugment(options, *set, anns).message()), HasSubstr("two speakers"));
 }
 
 TEST_F(Speed, ListsKeepTheirOwnSplits) {

@@ -92,6 +92,29 @@ TEST(TrainStep, AverageOfTheWeightsFollowsThem) {
   EXPECT_GT(MaxDifference(trained.average, trained.parameters), 1e-4);
 }
 
+// A margin makes the loss harder; what counts as right is who would be answered without it.
+TEST(TrainStep, AccuracyIsThatWithoutAMargin) {
+  const auto world = launcher::World::FromMpi();
+  auto config = SmallModel();
+  config.model.head = "cosine";
+  config.loss.type = "am_softmax";
+  config.loss.margin = 0;
+  // Ten batches, at a learning rate of 0.
+  const auto without = TrainOn(world, torch::kCPU, 10, -1, config, 0).figures;
+  config.loss.margin = 1.5;  // so large that hardly any utterance would be right with it
+  int64_t correct = 0;
+  for (const char* type : {"am_softmax", "aam_softmax"}) {
+    config.loss.type = type;
+    const auto with = TrainOn(world, torch::kCPU, 10, -1, config, 0).figures;
+    for (size_t i = 0; i < 10; ++i) {
+      EXPECT_EQ(with[i].correct, without[i].correct) << type;
+      EXPECT_GT(with[i].loss, without[i].loss + 1) << type;
+      correct += static_cast<int64_t>(with[i].correct);
+    }
+  }
+  EXPECT_GT(correct, 0);
+}
+
 TEST(TrainStep, AVoteTooLateIsRefused) {
   torch::manual_seed(1);
   const auto world = launcher::World::FromMpi();

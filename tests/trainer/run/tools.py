@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -160,6 +161,30 @@ class Answers(ToolTestCase):
             self.assertEqual([row[0] for row in rows], names)
             self.assertEqual([row[1] for row in rows], expected[label])
 
+    def test_answers_go_where_they_are_wanted(self):
+        """Through a link to its file, and straight into what is no file."""
+        self.ok(1, "predict", "--csv", self.scratch / "plain.csv")
+        plain = (self.scratch / "plain.csv").read_bytes()
+        target, link, other = self.scratch / "target.csv", self.scratch / "link.csv", self.scratch / "target.csv.tmp"
+        target.write_text("old")
+        other.write_text("not ours")
+        link.symlink_to("target.csv")
+        self.ok(1, "predict", "--csv", link)
+        self.assertTrue(link.is_symlink())
+        self.assertEqual((target.read_bytes(), other.read_text()), (plain, "not ours"))
+        os.mkfifo(self.scratch / "pipe")
+        with subprocess.Popen(["cat", self.scratch / "pipe"], stdout=subprocess.PIPE) as reader:
+            self.ok(1, "predict", "--csv", self.scratch / "pipe")
+            self.assertEqual(reader.stdout.read(), plain)
+        self.assertTrue((self.scratch / "pipe").is_fifo())
+
+    def test_average_counts_a_checkpoint_once(self):
+        last = self.run_dir / "checkpoints" / "last"
+        result = run(1, ["average", "--out", self.scratch / "mean/", last, last.resolve()])
+        self.assertEqual(result.code, 0, result)
+        self.assertEqual(json.loads(result.out)["averaged"], 1)
+        self.assertIn("counts once", result.err)
+
     def test_embed(self):
         for ranks in (1, 2):
             self.ok(ranks, "embed", "--out", self.scratch / str(ranks))
@@ -218,7 +243,7 @@ class Answers(ToolTestCase):
         # The list it made gives the same figures, on any number of ranks.
         for ranks in (1, 2):
             again = json.loads(self.ok(ranks, "verify", "--trials", out / "trials.txt"))
-            self.assertEqual(again, figures)
+            self.assertEqual(again | {"split": "test"}, figures)
         # A list of its own, in which an utterance is compared with itself.
         trials = [(1, 0, 0), (1, 1, 1), (0, 0, 5), (0, 3, 2), (1, 4, 4), (0, 7, 1)]
         lines = [f"{('nontarget', 'target')[l]}\t{names[i]}\t{names[j]}" for l, i, j in trials]
@@ -226,6 +251,41 @@ class Answers(ToolTestCase):
         figures = json.loads(self.ok(2, "verify", "--trials", self.scratch / "list", "--frames", "30"))
         self.assertEqual((figures["trials"], figures["targets"], figures["frames"]), (6, 3, 30))
         self.assertEqual(figures["eer"], 0)
+        # A list across splits: whoever enrols need not be tested.
+        train_names, train_speakers = self.names("train"), self.speakers("train")
+        pairs = [(i, j) for i in range(len(train_names)) for j in range(0, len(names), 5)]
+        lines = [f"{int(train_speakers[i] == speakers[j])}\t{train_names[i]}\t{names[j]}\n" for i, j in pairs]
+        (self.scratch / "list").write_text("\ufeff" + "".join(lines), encoding="utf-8")
+        figures = json.loads(self.ok(2, "verify", "--trials", self.scratch / "list", "--out", out))
+        enrolled = np.array([self.reference(frames)[0] for frames in self.frames("train")], "f8")
+        enrolled /= np.linalg.norm(enrolled, axis=1, keepdims=True)
+        rows = list(csv.DictReader((out / "scores.csv").read_text().splitlines()))
+        scores = np.array([float(r["score"]) for r in rows])
+        np.testing.assert_allclose(scores, [enrolled[i] @ unit[j] for i, j in pairs], atol=1e-5)
+        self.check_figures(figures, scores, np.array([train_speakers[i] == speakers[j] for i, j in pairs]))
+        self.assertEqual((figures["speakers"], figures["known_speakers"]), (len(SPEAKERS), len(SPEAKERS)))
+
+    def test_verify_leaves_out_whom_the_model_knows(self):
+        """Made trials are of strangers, where the split has two at least."""
+        for number in (6, 7):
+            for take in range(3):
+                sing(self.scratch / "tree" / f"new{number}" / f"{take}.wav", number, take)
+        for speaker in SPEAKERS[:2]:
+            (self.scratch / "tree" / speaker).symlink_to(self.audio / speaker)
+        data = self.scratch / "mixed"
+        self.assertEqual(mels("extract", self.scratch / "tree", data).returncode, 0)
+        result = self.tool(1, "verify", "--split", "train", "--out", self.scratch / "out", data=data)
+        self.assertEqual((result.code, result.own_lines()), (0, []))
+        figures = json.loads(result.out)
+        self.assertEqual([figures[key] for key in ("trials", "targets", "speakers", "known_speakers")], [15, 6, 2, 0])
+        self.assertEqual({line.split()[1][:3] for line in (self.scratch / "out" / "trials.txt").read_text().splitlines()},
+                         {"new"})
+        # With one stranger alone there is nobody else to take him for.
+        (self.scratch / "tree" / "new7").rename(self.scratch / "new7")
+        self.assertEqual(mels("extract", self.scratch / "tree", self.scratch / "one").returncode, 0)
+        result = self.tool(1, "verify", "--split", "train", data=self.scratch / "one")
+        self.assertEqual(json.loads(result.out)["known_speakers"], 2)
+        self.assertIn("warning: the model was trained on 2 of the 3 speakers", result.err)
 
     def check_figures(self, figures, scores, labels):
         rate, threshold = equal_error_rate(scores, labels)
@@ -271,6 +331,12 @@ class Answers(ToolTestCase):
             figures = json.loads(self.ok(2, "evaluate", "--split", split, "--out", table, checkpoint=checkpoint, data=data))
             self.assertLess(figures["loss"], 10)
             shutil.rmtree(table)
+        # Nor does a trial tell a speaker from a copy of him.
+        self.ok(1, "verify", "--split", "train", "--out", table, checkpoint=checkpoint, data=data)
+        self.assertNotIn("@", (table / "trials.txt").read_text())
+        # Members of an ensemble need not have had the same copies.
+        for first, second in ((checkpoint, self.checkpoint), (self.checkpoint, checkpoint)):
+            self.ok(2, "predict", "--csv", answers, "--split", "test", "--ensemble", second, checkpoint=first, data=data)
         result = run(1, ["identify", "--checkpoint", checkpoint, "--json", self.audio / "anna" / "take 00.wav"])
         self.assertEqual(result.code, 0, result)
         self.assertNotIn("@", result.out)

@@ -1,9 +1,11 @@
 """Whatever is wrong with what a tool is given: one line that says what, where and what to do; exit code 2."""
 
+import subprocess
+
 import numpy as np
 
 from dataset_files import DatasetFiles
-from run_trainer import main, mels, run, synthesise, train
+from run_trainer import main, mels, run, synthesise, train, trainer
 from tool_case import BAD_INPUT, ToolTestCase, hw4_folder, sing
 
 
@@ -39,10 +41,11 @@ class WrongInput(ToolTestCase):
 
     def test_trials(self):
         name = self.names("test")[0]
-        for text, texts in ((f"1\t{name}\t{name}\n0\t{name}\tnobody\n", ["line 2", "'nobody'", "split 'test'"]),
+        for text, texts in ((f"1\t{name}\t{name}\n0\t{name}\tnobody\n", ["line 2", "'nobody'", self.data]),
                             (f"1\t{name}\n", ["line 1", "label enrol test"]),
                             (f"yes\t{name}\t{name}\n", ["line 1", "'yes'", "nontarget"]),
-                            (f"1\t{name}\t{name}\n", ["no nontarget trial"])):
+                            (f"1\t{name}\t{name}\n", ["no nontarget trial"]),
+                            ("\n", ["no trial in it"])):
             (self.scratch / "trials").write_text(text)
             self.tool_refused("verify", "--trials", self.scratch / "trials", texts=[self.scratch / "trials", *texts],
                               ranks=1)
@@ -70,6 +73,26 @@ class WrongInput(ToolTestCase):
                           texts=["--ensemble", member, "does not know speaker 'anna'", "same speakers"])
         self.refused("identify", "--checkpoint", member, self.audio / self.names("test")[0], ranks=1,
                      texts=[member, "not made from audio", "mels extract"])
+
+    def test_values_that_cannot_be(self):
+        for option, value in (("--frames", "-1"), ("--frames", "abc"), ("--max-frames", "0"), ("--threads", "5000"),
+                              ("--frames", "92233720368547758070")):
+            self.tool_refused("evaluate", option, value, texts=[f"{option}: '{value}' is no whole number"], ranks=1)
+        self.tool_refused("evaluate", "--out", "", texts=["--out: is empty"], ranks=1)
+        self.refused("identify", "--checkpoint", self.checkpoint, "--enrol", "", "x.wav", texts=["--enrol: is empty"],
+                     ranks=1)
+        self.refused("evalute", "--checkpoint", self.checkpoint, texts=["no command 'evalute'", "--help"], ranks=1)
+
+    def test_answers_that_do_not_arrive(self):
+        """On a full disk, or with standard output closed, a tool has not succeeded."""
+        command = [trainer(), "evaluate", "--checkpoint", self.checkpoint, "--data", self.data, "--device", "cpu"]
+        for where, word in (("/dev/full", "No space left"), ("&-", "standard output")):
+            result = subprocess.run(["bash", "-c", f'"$@" >{where}', "bash", *map(str, command)], text=True,
+                                    stderr=subprocess.PIPE, timeout=60)
+            self.assertEqual(result.returncode, 1, result)
+            self.assertEqual(len(result.stderr.splitlines()), 1, result)
+            self.assertIn("cannot write to standard output", result.stderr)
+            self.assertIn(word, result.stderr)
 
     def test_usage(self):
         self.refused("predict", "--checkpoint", self.checkpoint, "--data", self.data, texts=["--csv", "--help"])

@@ -49,6 +49,10 @@ grep -q d_model config.yaml
   schedule.total_steps=4 schedule.warmup_steps=1 train.validate_every=4 checkpoint.every=4 train.global_batch=8 \
   >again.txt 2>&1 || { cat again.txt >&2; exit 1; }
 [[ -e again/checkpoints/last/model.safetensors ]]
+# The part for GPUs is found and fits, whether there is a GPU or not.
+"${clean[@]}" trainer --config simple.yaml data.path="$work/data" run.dir="$work/gpu" train.device=cuda \
+  schedule.total_steps=2 schedule.warmup_steps=1 train.validate_every=2 train.global_batch=8 >gpu.txt 2>&1 ||
+  grep -qE 'no GPU|finished 2 steps' gpu.txt || { cat gpu.txt >&2; exit 1; }
 size=$(tar -C "$tree" -cz --exclude=lib/torch --exclude=lib/nvidia . | wc -c)
 echo "installed, moved and trained; $((size / 1048576)) MiB compressed"
 ((size < 50 * 1048576)) || { echo "error: more than 50 MiB" >&2; exit 1; }

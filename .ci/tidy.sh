@@ -12,7 +12,7 @@ cmake --preset release -B "$tidy" -DCMAKE_UNITY_BUILD=OFF >"$tidy/configure.log"
 # In compile_commands.json each file has one line with its command; those that use the precompiled header name it. half.cpp
 # asks GCC whether this processor has f16c, which clang 14 does not know to ask.
 mapfile -t commands < <(sed -n '/"command":/{/cmake_pch/!s/.*"command": "\(.*\)",$/\1/p}' "$tidy/compile_commands.json" |
-  grep -E " -c $PWD/(data|launcher|trainer)/" | grep -v '/data/half\.cpp$' | sort -u)
+  grep -E " -c $PWD/(data|launcher|trainer)/" | grep -vE '/data/half\.cpp$|/launcher/cuda/' | sort -u)
 count=0
 declare -A group_of members flags_of
 for command in "${commands[@]}"; do

@@ -17,7 +17,7 @@ if(LIBTORCH_CUDA)
     string(APPEND CMAKE_CUDA_FLAGS " -std=c++20 -L${_cudart_dir}")
     set(CMAKE_CUDA_COMPILER_LAUNCHER ${CMAKE_CXX_COMPILER_LAUNCHER})
     enable_language(CUDA)
-    # Not a second CUDA runtime, linked statically: LibTorch::LibTorch brings the one that LibTorch itself loads.
+    # Not a second CUDA runtime, linked statically: LibTorch::Cuda brings the one that LibTorch itself loads.
     set(CMAKE_CUDA_RUNTIME_LIBRARY None)
     list(FILTER CMAKE_CUDA_IMPLICIT_LINK_LIBRARIES EXCLUDE REGEX "^cudart")
   endif()

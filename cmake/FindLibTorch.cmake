@@ -1,4 +1,5 @@
-# LibTorch::LibTorch, from a LibTorch archive or from a Python wheel of torch.
+# LibTorch::LibTorch, from a LibTorch archive or from a Python wheel of torch; LibTorch::Cuda, the same with its CUDA
+# libraries, the CUDA runtime and NCCL.
 #
 # Looked for in CMAKE_PREFIX_PATH, LibTorch_ROOT and ${CMAKE_SOURCE_DIR}/.venv. LibTorch's own TorchConfig.cmake
 # is not used: it insists on a CUDA toolkit of its own finding and probes for a GPU at configure time.
@@ -89,10 +90,10 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
     ${LIBTORCH_INCLUDE_DIR} ${LIBTORCH_INCLUDE_DIR}/torch/csrc/api/include)
   target_link_libraries(LibTorch::LibTorch INTERFACE ${LIBTORCH_CPU_LIBRARY} ${LIBTORCH_C10_LIBRARY})
   if(LIBTORCH_CUDA)
-    target_include_directories(LibTorch::LibTorch SYSTEM INTERFACE ${CUDA_INCLUDE_DIR} ${NCCL_INCLUDE_DIR})
-    target_compile_definitions(LibTorch::LibTorch INTERFACE WITH_CUDA=1)
+    add_library(LibTorch::Cuda INTERFACE IMPORTED)
+    target_include_directories(LibTorch::Cuda SYSTEM INTERFACE ${CUDA_INCLUDE_DIR} ${NCCL_INCLUDE_DIR})
     # libtorch_cuda registers its kernels when it is loaded; nothing of ours need name a symbol of it.
-    target_link_libraries(LibTorch::LibTorch INTERFACE
+    target_link_libraries(LibTorch::Cuda INTERFACE LibTorch::LibTorch
       -Wl,--no-as-needed ${LIBTORCH_CUDA_LIBRARY} -Wl,--as-needed ${LIBTORCH_C10_CUDA_LIBRARY}
       ${NCCL_LIBRARY} ${CUDART_LIBRARY})
   endif()

@@ -1,6 +1,7 @@
 # `cmake --install build --prefix X [--strip] [--component C]`: a tree that runs wherever it is moved to.
 #
 #   bin/{trainer,mels,launcher} run path $ORIGIN/../lib, then LibTorch's folders below it
+#   lib/libtrainer_cuda.so      what the programs load where there is a GPU
 #   lib/*.so*                   every library of theirs that is neither glibc's, GCC's nor LibTorch's
 #   share/trainer/{configs,dashboards,slurm}/
 #     (these: component runtime)
@@ -35,6 +36,13 @@ endif()
 
 set_target_properties(${_programs} ${_tests} PROPERTIES INSTALL_RPATH "${_run_path}")
 install(TARGETS ${_programs} RUNTIME DESTINATION bin)
+set(_modules "")
+if(TARGET trainer_cuda)
+  list(TRANSFORM _run_path REPLACE "^\\$ORIGIN/\\.\\./lib" "$ORIGIN" OUTPUT_VARIABLE _module_run_path)
+  set_target_properties(trainer_cuda PROPERTIES INSTALL_RPATH "${_module_run_path}")
+  install(TARGETS trainer_cuda LIBRARY DESTINATION lib)
+  set(_modules $<TARGET_FILE:trainer_cuda>)
+endif()
 install(DIRECTORY configs/ DESTINATION share/trainer/configs FILES_MATCHING PATTERN "*.yaml")
 install(DIRECTORY dashboards/ DESTINATION share/trainer/dashboards
         FILES_MATCHING PATTERN "*.json" PATTERN "*.yml" PATTERN "*-test.yml" EXCLUDE)
@@ -94,7 +102,7 @@ set(BUNDLE_OWN \"${own}\")" COMPONENT ${component} ${exclude})
 endfunction()
 
 list(TRANSFORM _programs REPLACE "(.+)" "$<TARGET_FILE:\\1>" OUTPUT_VARIABLE _program_files)
-bundle_libraries(runtime "${_program_files}" "" "")
+bundle_libraries(runtime "${_program_files}" "${_modules}" "")
 if(_tests)
   list(TRANSFORM _tests REPLACE "(.+)" "$<TARGET_FILE:\\1>" OUTPUT_VARIABLE _test_files)
   bundle_libraries(tests "${_test_files}" "" "" EXCLUDE_FROM_ALL)

@@ -5,12 +5,10 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "launcher/cuda_part.h"
 #include "launcher/error.h"
 #include "launcher/mpi_communicator.h"
 #include "launcher/shared_communicator.h"
-#ifdef WITH_CUDA
-#include "launcher/nccl_communicator.h"
-#endif
 
 namespace launcher {
 namespace {
@@ -53,12 +51,7 @@ std::unique_ptr<Communicator> MakeCommunicator(const World& world, torch::Device
     if (auto shared = internal::SharedCommunicator::Make(world, share)) return shared;
     return std::make_unique<internal::MpiCommunicator>(world);
   }
-#ifdef WITH_CUDA
-  return std::make_unique<internal::NcclCommunicator>(world, device);
-#else
-  internal::Fail("MakeCommunicator", __FILE__, __LINE__, "the program was built without CUDA",
-                 "Take the device from BindDevice()");
-#endif
+  return internal::LoadedCudaPart().make_communicator(world, device);
 }
 
 }  // namespace launcher

@@ -11,13 +11,9 @@
 #include "absl/strings/str_cat.h"
 #include "launcher/control.h"
 #include "launcher/core_share.h"
+#include "launcher/cuda_part.h"
+#include "launcher/error.h"
 #include "launcher/gpu_claims.h"
-#ifdef WITH_CUDA
-#include <c10/cuda/CUDACachingAllocator.h>
-#include <cuda_runtime_api.h>
-
-#include "launcher/cuda_check.h"
-#endif
 
 namespace launcher {
 namespace {
@@ -30,34 +26,18 @@ bool MayShareGpu() {
   return value != nullptr && std::string_view(value) == "1";
 }
 
-#ifdef WITH_CUDA
-
 // Fills in which GPU this rank would take, or why there is none.
 void ClaimGpu(const World& world, GpuClaim& claim) {
-  const cudaError_t code = cudaGetDeviceCount(&claim.visible);
-  if (code != cudaSuccess) {
-    claim.visible = 0;
-    claim.why_none = cudaGetErrorString(code);
-    cudaGetLastError();  // forget it: having no GPU is no failure of a later call
+  if (claim.requested != "cuda" && !internal::HasCudaDriver()) {
+    claim.why_none = "there is no NVIDIA driver (libcuda.so.1)";
     return;
   }
-  if (claim.visible == 0) {
-    claim.why_none = "the driver lists no GPU";
-    return;
-  }
-  claim.index = world.local_rank % claim.visible;
-  cudaDeviceProp properties;
-  LAUNCHER_CUDA(cudaGetDeviceProperties(&properties, claim.index), "Does nvidia-smi work on this host?");
-  for (const char byte : properties.uuid.bytes) {
-    absl::StrAppend(&claim.gpu, absl::Hex(static_cast<unsigned char>(byte), absl::kZeroPad2));
+  if (const internal::CudaPart* cuda = internal::LoadCudaPart(); cuda != nullptr) {
+    cuda->claim(world, claim);
+  } else {
+    claim.why_none = "this program was built without CUDA";
   }
 }
-
-#else
-
-void ClaimGpu(const World&, GpuClaim& claim) { claim.why_none = "this program was built without CUDA"; }
-
-#endif
 
 }  // namespace
 
@@ -85,62 +65,33 @@ absl::StatusOr<c10::Device> BindDevice(const World& world, const DeviceOptions& 
     bind_cores(-1);
     return c10::Device(c10::kCPU);
   }
-#ifdef WITH_CUDA
   if (*verdict == Verdict::kGpuShared &&
       setenv("NCCL_HOSTID", absl::StrCat(world.host, "-rank-", world.rank).c_str(), /*overwrite=*/0) != 0) {
     internal::Fail("setenv", __FILE__, __LINE__, "cannot set NCCL_HOSTID", "Is memory exhausted?");
   }
-  LAUNCHER_CUDA(cudaSetDevice(claim.index), "Is the GPU in exclusive mode and taken by another process?");
-#endif
+  internal::LoadedCudaPart().make_current(claim.index);
   const c10::Device device(c10::kCUDA, static_cast<c10::DeviceIndex>(claim.index));
   bind_cores(NumaNodeOfPci(DescribeGpu(device).pci_bus_id));
   return device;
 }
 
-GpuFacts DescribeGpu([[maybe_unused]] c10::Device device) {
-  GpuFacts facts;
-#ifdef WITH_CUDA
-  if (!device.is_cuda()) return facts;
-  constexpr char kHint[] = "Does nvidia-smi work on this host?";
-  cudaDeviceProp properties;
-  LAUNCHER_CUDA(cudaGetDeviceProperties(&properties, device.index()), kHint);
-  facts.name = properties.name;
-  char bus_id[32] = "";
-  LAUNCHER_CUDA(cudaDeviceGetPCIBusId(bus_id, sizeof bus_id, device.index()), kHint);
-  facts.pci_bus_id = bus_id;
-#endif
-  return facts;
+GpuFacts DescribeGpu(c10::Device device) {
+  return device.is_cuda() ? internal::LoadedCudaPart().describe(device.index()) : GpuFacts();
 }
 
-double PeakDeviceMemoryBytes([[maybe_unused]] c10::Device device) {
-#ifdef WITH_CUDA
-  if (device.is_cuda()) {
-    const auto stats = c10::cuda::CUDACachingAllocator::getDeviceStats(device.index());
-    return static_cast<double>(stats.allocated_bytes[0].peak);  // [0]: of pools of all sizes
-  }
-#endif
-  return std::numeric_limits<double>::quiet_NaN();
+double PeakDeviceMemoryBytes(c10::Device device) {
+  if (!device.is_cuda()) return std::numeric_limits<double>::quiet_NaN();
+  return internal::LoadedCudaPart().peak_memory_bytes(device.index());
 }
 
-void ForgetPeakDeviceMemory([[maybe_unused]] c10::Device device) {
-#ifdef WITH_CUDA
-  if (!device.is_cuda()) return;
-  c10::cuda::CUDACachingAllocator::emptyCache();
-  c10::cuda::CUDACachingAllocator::resetPeakStats(device.index());
-#endif
+void ForgetPeakDeviceMemory(c10::Device device) {
+  if (device.is_cuda()) internal::LoadedCudaPart().forget_peak_memory(device.index());
 }
 
-DeviceMemory QueryDeviceMemory([[maybe_unused]] c10::Device device) {
+DeviceMemory QueryDeviceMemory(c10::Device device) {
   constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
-#ifdef WITH_CUDA
-  if (device.is_cuda()) {
-    size_t free = 0;
-    size_t total = 0;
-    LAUNCHER_CUDA(cudaMemGetInfo(&free, &total), "Does nvidia-smi work on this host?");
-    return {static_cast<double>(free), static_cast<double>(total)};
-  }
-#endif
-  return {kUnknown, kUnknown};
+  if (!device.is_cuda()) return {kUnknown, kUnknown};
+  return internal::LoadedCudaPart().memory(device.index());
 }
 
 int CoreShare(const World& world) {

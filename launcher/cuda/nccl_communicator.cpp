@@ -1,4 +1,4 @@
-#include "launcher/nccl_communicator.h"
+#include "launcher/cuda/nccl_communicator.h"
 
 #include <c10/cuda/CUDAGuard.h>
 #include <mpi.h>
@@ -12,7 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "launcher/control.h"
-#include "launcher/cuda_check.h"
+#include "launcher/cuda/cuda_check.h"
 
 namespace launcher::internal {
 namespace {

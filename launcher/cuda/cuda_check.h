@@ -1,6 +1,6 @@
 #pragma once
 
-// Checks of CUDA and NCCL calls, see error.h. For sources that are compiled WITH_CUDA only.
+// Checks of CUDA and NCCL calls, see error.h.
 
 #include <cuda_runtime_api.h>
 #include <nccl.h>

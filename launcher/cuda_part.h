@@ -1,0 +1,47 @@
+#pragma once
+
+// What takes CUDA's libraries and NCCL, behind a table of functions. It is a shared library of our own,
+// libtrainer_cuda.so (launcher/cuda), loaded only where a GPU may be used: those libraries take 350 MiB of
+// memory at their peak and a tenth of a second, which ranks on CPUs do without.
+
+#include <c10/core/Device.h>
+
+#include <memory>
+
+#include "launcher/communicator.h"
+#include "launcher/device.h"
+#include "launcher/gpu_claims.h"
+#include "launcher/mpi_session.h"
+#include "launcher/versions.h"
+
+namespace launcher::internal {
+
+// Devices are numbers as this process sees them. All throw Error where CUDA does not answer.
+struct CudaPart {
+  const char* version;  // of the build that it belongs to
+  // Fills in which GPU this rank would take, or why there is none.
+  void (*claim)(const World& world, GpuClaim& claim);
+  void (*make_current)(int device);
+  GpuFacts (*describe)(int device);
+  double (*peak_memory_bytes)(int device);
+  void (*forget_peak_memory)(int device);
+  DeviceMemory (*memory)(int device);
+  std::unique_ptr<Communicator> (*make_communicator)(const World& world, c10::Device device);
+  void (*add_versions)(LoadedVersions& versions);
+};
+
+// Whether this host has NVIDIA's driver. Without it there is no GPU to be had, and nothing need be loaded.
+bool HasCudaDriver();
+
+// Loads it at the first call and never again. Not thread-safe; before anything asks LibTorch about CUDA, for
+// what it finds then, it keeps. nullptr where the program was built without CUDA. Throws Error where the
+// library is not there, of another build, or comes too late.
+const CudaPart* LoadCudaPart();
+
+// What LoadCudaPart() has loaded. Throws Error where that is nothing.
+const CudaPart& LoadedCudaPart();
+
+}  // namespace launcher::internal
+
+// What libtrainer_cuda.so is asked for.
+extern "C" const launcher::internal::CudaPart* TrainerCudaPart();

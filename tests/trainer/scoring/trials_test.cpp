@@ -34,7 +34,7 @@ TEST(ParseTrials, NamesLineAndFault) {
   EXPECT_THAT(ErrorOf("1 a.wav b.wav\n0 a.wav x.wav\n"), HasSubstr("line 2: 'x.wav' is not in split 'test'"));
   EXPECT_THAT(ErrorOf("1 a.wav b.wav\n"), HasSubstr("no nontarget trial"));
   EXPECT_THAT(ErrorOf("0 a.wav b.wav\n"), HasSubstr("no target trial"));
-  EXPECT_THAT(ErrorOf(""), HasSubstr("no target trial"));
+  EXPECT_THAT(ErrorOf("\n\n"), HasSubstr("no trial in it"));
   const auto binary = ErrorOf(std::string("\x00\xff\x1b[31m\n", 8));
   EXPECT_EQ(binary.find('\x1b'), std::string::npos) << "control characters reach the terminal";
   EXPECT_LT(ErrorOf(std::string(100000, 'x')).size(), 300u);

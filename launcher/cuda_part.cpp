@@ -34,9 +34,9 @@ const CudaPart* LoadCudaPart() {
   if (part == nullptr)
     Fail("dlsym", __FILE__, __LINE__, std::string(kName) + " has no TrainerCudaPart", kHint);
   const CudaPart* const found = part();
-  if (std::string(found->version) != BUILD_VERSION) {
-    Fail("TrainerCudaPart", __FILE__, __LINE__,
-         std::string(kName) + " is of build " + found->version + ", the program of " + BUILD_VERSION, kHint);
+  if (found->interface != CUDA_PART_INTERFACE) {
+    Fail("TrainerCudaPart", __FILE__, __LINE__, std::string(kName) + " is of another build than the program",
+         kHint);
   }
   LAUNCHER_REQUIRE(at::detail::getCUDAHooks().hasCUDART(),
                    "LibTorch was asked about CUDA before LoadCudaPart(), and keeps its answer");

@@ -6,6 +6,7 @@
 
 #include <c10/core/Device.h>
 
+#include <cstdint>
 #include <memory>
 
 #include "launcher/communicator.h"
@@ -18,7 +19,7 @@ namespace launcher::internal {
 
 // Devices are numbers as this process sees them. All throw Error where CUDA does not answer.
 struct CudaPart {
-  const char* version;  // of the build that it belongs to
+  uint32_t interface;  // a checksum of this header: the part of another build may have another table
   // Fills in which GPU this rank would take, or why there is none.
   void (*claim)(const World& world, GpuClaim& claim);
   void (*make_current)(int device);

@@ -93,7 +93,7 @@ void AddVersions(LoadedVersions& versions) {
 
 const launcher::internal::CudaPart* TrainerCudaPart() {
   using namespace launcher::internal;  // NOLINT(google-build-using-namespace)
-  static constexpr CudaPart kPart = {BUILD_VERSION,    Claim,  MakeCurrent, Describe,   PeakMemoryBytes,
-                                     ForgetPeakMemory, Memory, MakeNccl,    AddVersions};
+  static constexpr CudaPart kPart = {CUDA_PART_INTERFACE, Claim,  MakeCurrent, Describe,   PeakMemoryBytes,
+                                     ForgetPeakMemory,    Memory, MakeNccl,    AddVersions};
   return &kPart;
 }

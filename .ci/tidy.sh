@@ -10,7 +10,8 @@ mkdir -p "$tidy/groups"
 cmake --preset release -B "$tidy" -DCMAKE_UNITY_BUILD=OFF >"$tidy/configure.log" 2>&1 ||
   { cat "$tidy/configure.log" >&2; exit 1; }
 # In compile_commands.json each file has one line with its command; those that use the precompiled header name it. half.cpp
-# asks GCC whether this processor has f16c, which clang 14 does not know to ask.
+# asks GCC whether this processor has f16c, which clang 14 does not know to ask. launcher/cuda is compiled without it, being a
+# library, but includes LibTorch's headers.
 mapfile -t commands < <(sed -n '/"command":/{/cmake_pch/!s/.*"command": "\(.*\)",$/\1/p}' "$tidy/compile_commands.json" |
   grep -E " -c $PWD/(data|launcher|trainer)/" | grep -vE '/data/half\.cpp$|/launcher/cuda/' | sort -u)
 count=0

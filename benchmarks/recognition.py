@@ -2,7 +2,8 @@
 
     .venv/bin/pip install -r benchmarks/requirements.txt
     .venv/bin/python benchmarks/recognition.py              # trains and measures: hours on two cores
-    .venv/bin/python benchmarks/recognition.py --table      # only writes the table, of what is measured so far
+    .venv/bin/python benchmarks/recognition.py --table      # only writes the table, of what is measured so far with
+                                                            # today's recipes, which the built trainer tells
 
 It can be stopped (Ctrl-C lets the trainings save) and started again: what is finished is kept in
 benchmarks/recognition/results/ and not repeated, on whatever machine it goes on. A recipe is

@@ -21,8 +21,8 @@ void FillClosedStandardStreams() {
 absl::Status FlushStandardOutput() {
   errno = 0;
   if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return absl::OkStatus();
-  // An earlier failure's cause is gone by now.
-  return ErrnoStatus(errno != 0 ? errno : EIO, "cannot write to", "standard output");
+  if (errno != 0) return ErrnoStatus(errno, "cannot write to", "standard output");
+  return absl::InternalError("cannot write to standard output");  // earlier: the cause is gone by now
 }
 
 }  // namespace data

@@ -32,10 +32,13 @@ void ClaimGpu(const World& world, GpuClaim& claim) {
     claim.why_none = "there is no NVIDIA driver (libcuda.so.1)";
     return;
   }
-  if (const internal::CudaPart* cuda = internal::LoadCudaPart(); cuda != nullptr) {
-    cuda->claim(world, claim);
+  const auto cuda = internal::LoadCudaPart();
+  if (cuda.ok()) {
+    (*cuda)->claim(world, claim);
   } else {
-    claim.why_none = "this program was built without CUDA";
+    claim.why_none = std::string(cuda.status().message());
+    // Where there seems to be a GPU, it is no way out to compute on the CPU and say nothing.
+    claim.unusable = absl::IsFailedPrecondition(cuda.status());
   }
 }
 
@@ -91,7 +94,7 @@ void ForgetPeakDeviceMemory(c10::Device device) {
 DeviceMemory QueryDeviceMemory(c10::Device device) {
   constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
   if (!device.is_cuda()) return {kUnknown, kUnknown};
-  return internal::LoadedCudaPart().memory(device.index());
+  return internal::LoadedCudaPart().memory();
 }
 
 int CoreShare(const World& world) {

@@ -1,5 +1,6 @@
 #include "launcher/gpu_claims.h"
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -12,14 +13,14 @@
 namespace launcher::internal {
 std::string GpuClaim::Encode() const {
   return absl::StrJoin(std::vector<std::string>{requested, absl::StrCat(threads), host, absl::StrCat(visible),
-                                                absl::StrCat(index), gpu, why_none},
+                                                absl::StrCat(index), gpu, why_none, unusable ? "1" : "0"},
                        std::string(1, '\0'));
 }
 
 GpuClaim GpuClaim::Decode(const std::string& text) {
   const std::vector<std::string> fields = absl::StrSplit(text, '\0');
   GpuClaim claim;
-  LAUNCHER_REQUIRE(fields.size() == 7 && absl::SimpleAtoi(fields[1], &claim.threads) &&
+  LAUNCHER_REQUIRE(fields.size() == 8 && absl::SimpleAtoi(fields[1], &claim.threads) &&
                        absl::SimpleAtoi(fields[3], &claim.visible) &&
                        absl::SimpleAtoi(fields[4], &claim.index),
                    "Do all ranks run the same version of this program?");
@@ -27,6 +28,7 @@ GpuClaim GpuClaim::Decode(const std::string& text) {
   claim.host = fields[2];
   claim.gpu = fields[5];
   claim.why_none = fields[6];
+  claim.unusable = fields[7] == "1";
   return claim;
 }
 
@@ -52,7 +54,19 @@ absl::StatusOr<Verdict> JudgeClaims(const std::vector<GpuClaim>& claims, bool ma
 
   const GpuClaim* with = nullptr;
   const GpuClaim* without = nullptr;
-  for (const GpuClaim& claim : claims) (claim.visible > 0 ? with : without) = &claim;
+  bool unusable = false;
+  for (const GpuClaim& claim : claims) {
+    (claim.visible > 0 ? with : without) = &claim;
+    unusable |= claim.unusable;
+  }
+  if (unusable) {
+    const auto broken =
+        std::find_if(claims.begin(), claims.end(), [](const auto& claim) { return claim.unusable; });
+    return absl::InvalidArgumentError(absl::StrCat(
+        "no GPU can be used on ", broken->host, ", which has NVIDIA's driver: ", broken->why_none,
+        ": install the program there with all its libraries, or set train.device=cpu (evaluate: "
+        "--device cpu)"));
+  }
   if (with == nullptr && first.requested == "auto") return Verdict::kCpu;
   if (without != nullptr) {
     return absl::InvalidArgumentError(absl::StrCat(

@@ -15,10 +15,11 @@ struct GpuClaim {
   std::string requested;  // auto | cpu | cuda, as the user wrote it
   int threads = 0;        // as the user wrote it
   std::string host;
-  int visible = 0;       // GPUs that this rank sees
-  int index = -1;        // the one it would take, as it numbers them; -1: none
-  std::string gpu;       // that one's UUID, the same for all who see it
-  std::string why_none;  // where visible is 0
+  int visible = 0;        // GPUs that this rank sees
+  int index = -1;         // the one it would take, as it numbers them; -1: none
+  std::string gpu;        // that one's UUID, the same for all who see it
+  std::string why_none;   // where visible is 0
+  bool unusable = false;  // this host has a driver, and why_none is a fault
 
   std::string Encode() const;
   // Throws Error for anything but Encode()'s output.

@@ -22,8 +22,11 @@ std::string MpiVersion() {
 LoadedVersions QueryLoadedVersions() {
   LoadedVersions versions;
   versions.mpi = MpiVersion();
-  const internal::CudaPart* cuda = internal::HasCudaDriver() ? internal::LoadCudaPart() : nullptr;
-  if (cuda != nullptr) cuda->add_versions(versions);
+  versions.cuda_part = internal::CudaPartFile();
+  if (internal::HasCudaDriver()) {
+    // Where it cannot be loaded, that is for BindDevice() to say, if a GPU is wanted.
+    if (const auto cuda = internal::LoadCudaPart(); cuda.ok()) (*cuda)->add_versions(versions);
+  }
   return versions;
 }
 

@@ -8,8 +8,9 @@ namespace launcher {
 
 struct LoadedVersions {
   std::string mpi;           // "Open MPI v4.1.4"
-  std::string nccl;          // "2.27.7"; empty without NVIDIA's driver, or where built without CUDA
+  std::string nccl;          // "2.27.7"; empty without NVIDIA's driver or libtrainer_cuda.so
   std::string cuda_runtime;  // "13.0"; likewise
+  std::string cuda_part;     // the file that would be or is loaded for GPUs
   std::string cuda_driver;   // the newest CUDA that the driver knows; empty where there is no driver
 };
 

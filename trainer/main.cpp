@@ -133,6 +133,11 @@ int Main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
     if (app.get_subcommands().empty() && train.config.empty()) {
+      for (const auto& word : train.overrides) {
+        if (word.find('=') == std::string::npos) {
+          throw CLI::ParseError("there is no command '" + word + "'", CLI::ExitCodes::ExtrasError);
+        }
+      }
       throw CLI::RequiredError("--config FILE (try simple.yaml)");
     }
   } catch (const CLI::ParseError& error) {
@@ -145,8 +150,9 @@ int Main(int argc, char** argv) {
                                    : std::string(error.what());
       return Refuse(argc, argv, absl::InvalidArgumentError(absl::StrCat(what, "; see trainer --help")));
     }
-    if (SpeaksBeforeMpi()) app.exit(error);
-    return kExitDone;
+    if (SpeaksBeforeMpi()) app.exit(error);  // --help, --version
+    const absl::Status printed = data::FlushStandardOutput();
+    return printed.ok() ? kExitDone : Fail(printed);
   }
 
   for (const auto& command : commands) {

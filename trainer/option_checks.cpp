@@ -1,8 +1,10 @@
 #include "trainer/option_checks.h"
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
@@ -12,8 +14,11 @@ CLI::Validator WholeNumber(int64_t low, int64_t high) {
   const std::string range = absl::StrCat("from ", low, " to ", high);
   return CLI::Validator(
       [=](std::string& text) -> std::string {
+        // Nothing that CLI11, which reads it next, would take for octal.
+        const bool plain = !text.empty() && std::all_of(text.begin(), text.end(), absl::ascii_isdigit) &&
+                           (text[0] != '0' || text.size() == 1);
         int64_t value = 0;
-        if (absl::SimpleAtoi(text, &value) && value >= low && value <= high) return "";
+        if (plain && absl::SimpleAtoi(text, &value) && value >= low && value <= high) return "";
         return absl::StrCat("'", text, "' is no whole number ", range);
       },
       absl::StrCat("whole number ", range));

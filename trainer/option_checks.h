@@ -7,7 +7,7 @@
 
 namespace trainer {
 
-// Decimal digits alone, from `low` to `high`.
+// Decimal digits alone, without leading zeros, from `low` (>= 0) to `high`.
 CLI::Validator WholeNumber(int64_t low, int64_t high);
 
 // A number of seconds: finite, at least 0.

@@ -1,6 +1,5 @@
 #include "trainer/output.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -11,7 +10,7 @@
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
-#include "data/files.h"
+#include "data/output_file.h"
 
 namespace trainer {
 namespace {
@@ -31,13 +30,14 @@ absl::Status CheckOutputFile(const std::string& path, const std::string& option)
   if (fs::is_directory(path, ignored)) {
     return absl::InvalidArgumentError(absl::StrCat(option, ": ", path, " is a folder; name a file"));
   }
-  // A pipe or a device is written into; nothing is made beside it.
+  // A pipe, a device or standard output is written into; nothing is made beside it.
+  if (data::IsStandardOutput(path)) return absl::OkStatus();
   if (fs::exists(path, ignored) && !fs::is_regular_file(path, ignored)) {
     if (access(path.c_str(), W_OK) == 0) return absl::OkStatus();
     return absl::InvalidArgumentError(
         absl::StrCat(option, ": cannot write to ", path, ": ", std::strerror(errno)));
   }
-  const fs::path parent = fs::path(path).parent_path();
+  const fs::path parent = fs::path(data::OutputTarget(path)).parent_path();
   const std::string folder = parent.empty() ? "." : parent.string();
   if (!fs::is_directory(folder, ignored)) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -55,25 +55,6 @@ absl::Status MakeOutputFolder(const std::string& path, const std::string& option
                                                    "; choose another folder"));
   }
   return CheckWritable(path, option);
-}
-
-absl::Status WriteAnswerFile(const std::string& path, const std::string& content) {
-  std::error_code ignored, error;
-  const auto kind = fs::status(path, ignored).type();
-  if (kind == fs::file_type::regular || kind == fs::file_type::not_found) {
-    const std::string target = kind == fs::file_type::regular ? fs::canonical(path, error).string() : path;
-    if (error) return absl::InvalidArgumentError(absl::StrCat(path, ": ", error.message()));
-    return data::WriteFileAtomically(target, content, absl::StrCat(target, ".", getpid(), ".tmp"));
-  }
-  const data::UniqueFd fd(open(path.c_str(), O_WRONLY | O_CLOEXEC));
-  if (!fd.valid()) return data::ErrnoStatus(errno, "cannot open", path);
-  for (size_t done = 0; done < content.size();) {
-    const ssize_t n = write(fd.get(), content.data() + done, content.size() - done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return data::ErrnoStatus(errno, "cannot write to", path);
-    done += static_cast<size_t>(n);
-  }
-  return absl::OkStatus();
 }
 
 std::string PlotTitle(const std::string& what, const std::string& source, const std::string& checkpoint) {

@@ -9,17 +9,13 @@
 
 namespace trainer {
 
-// Whether a file can be written at `path`: its folder is there and may be written to, and `path` is no
-// folder. kInvalidArgument, naming `option`.
+// Whether data::WriteOutputFile can write to `path`: its folder is there and may be written to, and `path` is
+// no folder. kInvalidArgument, naming `option`.
 absl::Status CheckOutputFile(const std::string& path, const std::string& option);
 
 // Makes the folder `path` where it is not there yet, with all above it. kInvalidArgument, naming `option`,
 // where it cannot be made or written to.
 absl::Status MakeOutputFolder(const std::string& path, const std::string& option);
-
-// Writes what a user asked for at `path`: whole or not at all where that is a file or nothing yet; through a
-// link, to the file that it leads to; and straight into anything else, such as a pipe or /dev/stdout.
-absl::Status WriteAnswerFile(const std::string& path, const std::string& content);
 
 // A plot's title: "449 utterances of split test, .../runs/mine/checkpoints/best", the checkpoint's beginning
 // left out where it is too long for a plot.

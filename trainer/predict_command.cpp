@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "data/csv.h"
+#include "data/output_file.h"
 #include "data/speed_copies.h"
 #include "data/status_macros.h"
 #include "launcher/control.h"
@@ -121,7 +122,7 @@ absl::Status WriteAnswers(const std::vector<Vote::Answer>& answers, const Vote& 
     absl::StrAppend(&csv, data::QuoteCsv(id), ",",
                     data::QuoteCsv(vote.speakers()[static_cast<size_t>(answer.speaker)]), "\r\n");
   }
-  return WriteAnswerFile(path, csv);
+  return data::WriteOutputFile(path, csv);
 }
 
 absl::Status RunPredict(const PredictArguments& arguments, const launcher::World& world, int* exit_code) {
@@ -161,9 +162,11 @@ absl::Status RunPredict(const PredictArguments& arguments, const launcher::World
       world.rank == 0 ? WriteAnswers(answers, vote, *first, arguments.csv) : absl::OkStatus();
   RETURN_IF_ERROR(launcher::AgreeOn(world, written));
   if (world.rank == 0) {
-    std::printf("%s: %zu utterances of split '%s' of %s, by %zu model%s\n", arguments.csv.c_str(),
-                answers.size(), options.split.c_str(), options.data.c_str(), members.size(),
-                members.size() == 1 ? "" : "s");
+    // Not into the answers, where these go to standard output.
+    std::fprintf(data::IsStandardOutput(arguments.csv) ? stderr : stdout,
+                 "%s: %zu utterances of split '%s' of %s, by %zu model%s\n", arguments.csv.c_str(),
+                 answers.size(), options.split.c_str(), options.data.c_str(), members.size(),
+                 members.size() == 1 ? "" : "s");
   }
   *exit_code = kExitDone;
   return absl::OkStatus();

@@ -41,7 +41,6 @@ void Print(const preflight::Report& report, bool as_json, double seconds) {
                                 errors > 0 ? "the run cannot start as it is" : "the run can start")
                     .c_str());
   }
-  std::fflush(stdout);
 }
 
 launcher::WatchdogOptions WatchdogOptionsOf(const PreflightArguments& arguments) {

@@ -10,7 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "data/files.h"
+#include "data/output_file.h"
 #include "data/status_macros.h"
 #include "trainer/commands.h"
 #include "trainer/evaluation_job.h"
@@ -147,13 +147,15 @@ absl::Status RunReport(const ReportArguments& arguments, const launcher::World& 
   const auto title =
       labels.size() <= 4 ? absl::StrJoin(labels, ", ") : absl::StrCat(labels.size(), " runs compared");
   const auto page = report::RenderPage(document, title);
-  RETURN_IF_ERROR(data::WriteFileAtomically(out, page));
-  std::printf("wrote %s (%s)\n", out.c_str(),
-              absl::StrFormat("%.0f KiB", static_cast<double>(page.size()) / 1024).c_str());
+  RETURN_IF_ERROR(data::WriteOutputFile(out, page));
+  auto* const remarks = data::IsStandardOutput(out) ? stderr : stdout;
+  std::fprintf(remarks, "wrote %s (%s)\n", out.c_str(),
+               absl::StrFormat("%.0f KiB", static_cast<double>(page.size()) / 1024).c_str());
   for (const auto& run : runs) {
-    if (run.run.metrics.steps.empty()) std::printf("%s has no logged step yet\n", run.run.folder.c_str());
+    if (run.run.metrics.steps.empty())
+      std::fprintf(remarks, "%s has no logged step yet\n", run.run.folder.c_str());
     if (!run.evaluation_note.empty())
-      std::printf("%s: %s\n", run.run.folder.c_str(), run.evaluation_note.c_str());
+      std::fprintf(remarks, "%s: %s\n", run.run.folder.c_str(), run.evaluation_note.c_str());
   }
   *exit_code = kExitDone;
   return absl::OkStatus();

@@ -103,8 +103,15 @@ absl::StatusOr<PreparedTrials> ReadTrials(const VerifyArguments& arguments) {
   return prepared;
 }
 
-// Trials of the split's speakers whom the model does not know, where these are two at least; otherwise of
-// all. Copies at other speeds take no part.
+absl::StatusOr<std::vector<scoring::Trial>> TrialsOf(const SplitJob& job,
+                                                     const std::vector<int64_t>& utterances, uint64_t seed) {
+  std::vector<int32_t> speakers;
+  for (const int64_t utterance : utterances) speakers.push_back(job.dataset->speaker(utterance));
+  return scoring::MakeTrials(speakers, kMostMadeTrials, seed);
+}
+
+// Trials of the split's speakers whom the model does not know, where these give trials of both kinds;
+// otherwise of all. Copies at other speeds take no part.
 absl::StatusOr<PreparedTrials> MakeTrials(const VerifyArguments& arguments) {
   PreparedTrials prepared;
   ASSIGN_OR_RETURN(prepared.job, OpenSplitJob(arguments.split));
@@ -112,10 +119,8 @@ absl::StatusOr<PreparedTrials> MakeTrials(const VerifyArguments& arguments) {
   const auto where = absl::StrCat(arguments.split.data, ": split '", arguments.split.split, "': ");
   const auto known = KnownPersons(job.trained);
   std::vector<int64_t> originals, strangers;
-  std::set<int32_t> strange_speakers;
   for (const int64_t utterance : job.utterances) {
-    const int32_t speaker = job.dataset->speaker(utterance);
-    if (speaker < 0) {
+    if (job.dataset->speaker(utterance) < 0) {
       return absl::InvalidArgumentError(
           absl::StrCat(where,
                        "has utterances without a speaker, of which no trials can be made; give a list "
@@ -124,14 +129,14 @@ absl::StatusOr<PreparedTrials> MakeTrials(const VerifyArguments& arguments) {
     const std::string name = job.SpeakerName(utterance);
     if (data::IsSpeedCopy(name, job.dataset->manifest().speeds)) continue;
     originals.push_back(utterance);
-    if (known.contains(name)) continue;
-    strangers.push_back(utterance);
-    strange_speakers.insert(speaker);
+    if (!known.contains(name)) strangers.push_back(utterance);
   }
-  job.utterances = strange_speakers.size() >= 2 ? std::move(strangers) : std::move(originals);
-  std::vector<int32_t> speakers;
-  for (const int64_t utterance : job.utterances) speakers.push_back(job.dataset->speaker(utterance));
-  auto trials = scoring::MakeTrials(speakers, kMostMadeTrials, arguments.seed);
+  job.utterances = std::move(strangers);
+  auto trials = TrialsOf(job, job.utterances, arguments.seed);
+  if (!trials.ok()) {
+    job.utterances = std::move(originals);
+    trials = TrialsOf(job, job.utterances, arguments.seed);
+  }
   if (!trials.ok()) {
     return absl::InvalidArgumentError(
         absl::StrCat(where, trials.status().message(), "; choose another --split"));
@@ -255,8 +260,9 @@ Command AddVerify(CLI::App& app) {
       ->add_option("--trials", arguments->trials,
                    "list of trials, a line each: label (1, 0, target, nontarget), enrol, test (utterance "
                    "ids, of any splits); default: made of all pairs of the split's utterances, or 200000 "
-                   "of them; only of speakers whom the model does not know, if there are two")
-      ->check(NotEmpty());
+                   "of them; only of speakers whom the model does not know, if that can be")
+      ->check(NotEmpty())
+      ->excludes(command->get_option("--split"));
   command->add_option("--seed", arguments->seed, "of the choice among more pairs than that")
       ->check(WholeNumber(0, std::numeric_limits<int64_t>::max()))
       ->capture_default_str();

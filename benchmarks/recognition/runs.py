@@ -249,7 +249,10 @@ def current_results(experiment, tools):
     """Whether a trained model's result is of today's recipe: a function of (model, condition, seed, result)."""
     def is_current(model, condition, seed, result):
         job = make_job(experiment, tools, model, condition, seed)
-        return result["made_of"]["steps"] == experiment.steps and job.is_same(result["configuration"])
+        current = result["made_of"]["steps"] == experiment.steps and job.is_same(result["configuration"])
+        if not current:
+            print(f"{job.name}: of another recipe than today's; left out of the table", flush=True)
+        return current
 
     return is_current
 

@@ -3,8 +3,8 @@
 import shlex
 
 from recognition.cells import make_cells, read_results
-from recognition.experiment import (BASELINES, BOSS_CROP_FRAMES, COLUMN, COLUMN_GROUPS, CONDITIONS, CROP_FRAMES, DEFAULT_STEPS,
-                                    GLOBAL_BATCH, MODELS, PROJECT, ROW_TITLES, SEEDS, TRAINED_MODELS,
+from recognition.experiment import (BASELINES, BOSS_CROP_FRAMES, COLUMN, COLUMN_GROUPS, CONDITIONS, CROP_FRAMES,
+                                    DEFAULT_STEPS, GLOBAL_BATCH, MODELS, PROJECT, ROW_TITLES, SEEDS, TRAINED_MODELS,
                                     size_overrides, warmup_steps)
 from recognition.goals import all_goals
 

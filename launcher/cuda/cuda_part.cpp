@@ -61,8 +61,7 @@ void ForgetPeakMemory(int device) {
   c10::cuda::CUDACachingAllocator::resetPeakStats(static_cast<c10::DeviceIndex>(device));
 }
 
-// Of the current device, which is the only one that a rank uses.
-DeviceMemory Memory(int /*device*/) {
+DeviceMemory Memory() {
   size_t free = 0;
   size_t total = 0;
   LAUNCHER_CUDA(cudaMemGetInfo(&free, &total), kHint);

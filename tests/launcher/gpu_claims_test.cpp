@@ -36,6 +36,18 @@ TEST(JudgeClaimsTest, OneGpuEach) {
             Verdict::kGpuEach);
 }
 
+TEST(JudgeClaimsTest, ADriverWithoutThePartForGpus) {
+  auto broken = Claim("b", 0, -1, "");
+  broken.why_none = "cannot open libtorch_cuda.so";
+  broken.unusable = true;
+  EXPECT_TRUE(GpuClaim::Decode(broken.Encode()).unusable);
+  const auto well = Claim("a", 0, -1, "");
+  EXPECT_THAT(Message(JudgeClaims({well, broken}, false)),
+              AllOf(HasSubstr("on b, which has NVIDIA's driver"), HasSubstr("libtorch_cuda.so"),
+                    HasSubstr("train.device=cpu")));
+  EXPECT_EQ(*JudgeClaims({well, well}, false), Verdict::kCpu);
+}
+
 TEST(JudgeClaimsTest, TasksThatSeeOnlyTheirOwnGpu) {
   EXPECT_EQ(*JudgeClaims({Claim("a", 1, 0, "x", "cuda"), Claim("a", 1, 0, "y", "cuda")}, false),
             Verdict::kGpuEach);

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "data/files.h"
+#include "data/output_file.h"
 #include "data/status_macros.h"
 #include "launcher/control.h"
 #include "trainer/telemetry/log.h"
@@ -29,7 +29,7 @@ absl::Status WriteFile(const std::vector<std::string>& gathered, const std::stri
     telemetry::Warn(absl::StrCat("the timeline ", file, " lacks the last ", dropped,
                                  " spans, which were too many; trace fewer steps with --trace-steps"));
   }
-  return data::WriteFileAtomically(file, telemetry::ToChromeTrace(ranks));
+  return data::WriteOutputFile(file, telemetry::ToChromeTrace(ranks));
 }
 
 }  // namespace

@@ -15,6 +15,9 @@
 #include "launcher/device.h"
 #include "trainer/preflight/ranks.h"
 
+// Of tcmalloc, where the program is linked with it (trainer/CMakeLists.txt).
+extern "C" void MallocExtension_ReleaseFreeMemory() __attribute__((weak));
+
 namespace trainer::preflight {
 namespace {
 
@@ -115,6 +118,16 @@ void TellOfDevices(const std::vector<nlohmann::json>& ranks, const std::vector<s
       Percent(*std::max_element(taken.begin(), taken.end()))));
 }
 
+// Memory that was freed, to the kernel.
+void GiveBackFreed() {
+  // tcmalloc's; the tests of this folder have the C library's malloc.
+  if (MallocExtension_ReleaseFreeMemory != nullptr) {
+    MallocExtension_ReleaseFreeMemory();
+  } else {
+    malloc_trim(0);
+  }
+}
+
 }  // namespace
 
 double AvailableMemory() {
@@ -124,7 +137,7 @@ double AvailableMemory() {
 }
 
 MemoryWatch::MemoryWatch(c10::Device device) : device_(device) {
-  malloc_trim(0);  // what was freed counts as resident until then
+  GiveBackFreed();  // which counts as resident until then
   launcher::ForgetPeakDeviceMemory(device);
   // The kernel's own peak starts anew; where it refuses, the peak is what it ever was.
   std::ofstream("/proc/self/clear_refs") << "5" << std::flush;

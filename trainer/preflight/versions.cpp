@@ -31,17 +31,19 @@ struct Item {
   const char* name;  // for people
   Level mixed;       // what it is where ranks differ
   const char* advice;
+  bool may_lack = false;  // ranks without it do not differ from others: only those who use it need the same
 };
 
 constexpr char kSameProgram[] = "install the same build on all hosts, and start that everywhere";
-constexpr char kSameLibrary[] = "give all hosts the same version (compare `ldd trainer` there)";
+constexpr char kSameLibrary[] =
+    "give all hosts the same version (compare `ldd` of trainer and of libtrainer_cuda.so there)";
 constexpr std::array<Item, 11> kItems = {{
     {"trainer", "trainer", Level::kError, kSameProgram},
     {"build", "the program's checksum", Level::kError, kSameProgram},
     {"libtorch", "LibTorch", Level::kError, kSameLibrary},
     {"mpi", "MPI", Level::kError, kSameLibrary},
-    {"nccl", "NCCL", Level::kError, kSameLibrary},
-    {"cuda_runtime", "CUDA", Level::kError, kSameLibrary},
+    {"nccl", "NCCL", Level::kError, kSameLibrary, true},
+    {"cuda_runtime", "CUDA", Level::kError, kSameLibrary, true},
     {"hdf5", "HDF5", Level::kError, kSameLibrary},
     {"cuda_driver", "the CUDA version of the driver", Level::kWarning,
      "install one driver on all hosts: other kernels may be chosen, and other bits come out"},
@@ -89,7 +91,8 @@ std::string LibTorchBuild() {
       [](dl_phdr_info* library, size_t, void* data) {
         const std::string path = library->dlpi_name;
         const auto name = path.substr(path.rfind('/') + 1);
-        if (absl::StartsWith(name, "libtorch") || absl::StartsWith(name, "libc10")) {
+        // Not those that come with the part for GPUs: a host without any need not differ.
+        if (name == "libtorch_cpu.so" || name == "libc10.so") {
           (*static_cast<std::map<std::string, std::string>*>(data))[name] = BuildIdOf(*library);
         }
         return 0;
@@ -99,9 +102,11 @@ std::string LibTorchBuild() {
   return absl::StrFormat("%s (%08x)", TORCH_VERSION, data::Checksum(text.data(), text.size()) >> 32);
 }
 
-std::string ProgramChecksum() {
-  const auto program = data::ReadFile("/proc/self/exe");
+// Of the program's file and, where it lies in its place, of the part for GPUs.
+std::string ProgramChecksum(const std::string& cuda_part) {
+  auto program = data::ReadFile("/proc/self/exe");
   if (!program.ok()) return "unreadable";
+  if (const auto part = data::ReadFile(cuda_part); part.ok()) *program += *part;
   return absl::StrFormat("%016x", data::Checksum(program->data(), program->size()));
 }
 
@@ -118,7 +123,7 @@ nlohmann::json OwnVersions(const launcher::World& world) {
   return {
       {"host", world.host},
       {"trainer", kVersionLine},
-      {"build", ProgramChecksum()},
+      {"build", ProgramChecksum(loaded.cuda_part)},
       {"libtorch", LibTorchBuild()},
       {"mpi", loaded.mpi},
       {"nccl", loaded.nccl},
@@ -141,17 +146,20 @@ void JudgeVersions(const std::vector<nlohmann::json>& ranks, Report& report) {
     const auto groups = GroupByValue(TextOf(ranks, item.key));
     auto listed = nlohmann::ordered_json::array();
     std::vector<std::string> texts;
+    size_t kinds = 0;
     for (const auto& group : groups) {
+      if (!group.value.empty() || !item.may_lack) ++kinds;
       listed.push_back({{"value", group.value}, {"ranks", group.ranks}});
       texts.push_back(absl::StrCat(ValueOrNone(group.value), " for ", NameRanks(group.ranks, hosts)));
     }
     figures[item.key] = std::move(listed);
-    if (groups.size() == 1) {
-      if (!groups[0].value.empty()) {
+    if (kinds <= 1) {
+      const auto& value = groups.size() > 1 && groups[0].value.empty() ? groups[1].value : groups[0].value;
+      if (!value.empty()) {
         // The others' values say what they are of.
         const bool names_itself = std::string(item.key) == "trainer" || std::string(item.key) == "mpi" ||
                                   item.mixed == Level::kOk || std::string(item.key) == "cpu";
-        same.push_back(absl::StrCat(names_itself ? "" : absl::StrCat(item.name, " "), groups[0].value));
+        same.push_back(absl::StrCat(names_itself ? "" : absl::StrCat(item.name, " "), value));
       }
       continue;
     }

@@ -23,9 +23,12 @@ std::pair<double, double> Place(double false_acceptance, double false_rejection)
   return {kLeft + Along(false_acceptance), kPlotTop + kSide - Along(false_rejection)};
 }
 
-bool InFrame(const OperatingPoint& point) {
-  const auto inside = [](double rate) { return rate >= kLow && rate <= kHigh; };
-  return inside(point.false_acceptance) && inside(point.false_rejection);
+// Whether the line between two neighbouring points of the curve, which only ever falls, meets the frame.
+bool MeetsFrame(const OperatingPoint& a, const OperatingPoint& b) {
+  const auto meets = [](double one, double other) {
+    return std::max(one, other) >= kLow && std::min(one, other) <= kHigh;
+  };
+  return meets(a.false_acceptance, b.false_acceptance) && meets(a.false_rejection, b.false_rejection);
 }
 
 }  // namespace
@@ -58,9 +61,9 @@ std::string DetSvg(const std::vector<OperatingPoint>& points, const std::string&
   std::vector<std::pair<double, double>> curve;
   double last_x = -1, last_y = -1;  // rates, so that probits are taken of few points only
   for (size_t i = 0; i < points.size(); ++i) {
-    // Beyond the frame the curve is cut off: one point further, brought to the border, leads out of it.
-    if (!InFrame(points[i]) && !(i > 0 && InFrame(points[i - 1])) &&
-        !(i + 1 < points.size() && InFrame(points[i + 1]))) {
+    // Beyond the frame the curve is cut off: points there are brought to its border where a line leads in.
+    if (!(i > 0 && MeetsFrame(points[i - 1], points[i])) &&
+        !(i + 1 < points.size() && MeetsFrame(points[i], points[i + 1]))) {
       continue;
     }
     if (points[i].false_acceptance == last_x && points[i].false_rejection == last_y) continue;

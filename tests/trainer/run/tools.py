@@ -172,6 +172,18 @@ class Answers(ToolTestCase):
         self.ok(1, "predict", "--csv", link)
         self.assertTrue(link.is_symlink())
         self.assertEqual((target.read_bytes(), other.read_text()), (plain, "not ours"))
+        # Also where there is nothing yet.
+        target.unlink()
+        self.ok(1, "predict", "--csv", link)
+        self.assertTrue(link.is_symlink())
+        self.assertEqual(target.read_bytes(), plain)
+        # Standard output holds the answers alone, behind what was there.
+        (self.scratch / "log").write_text("before\n")
+        with open(self.scratch / "log", "ab") as log:
+            command = [trainer(), "predict", "--checkpoint", self.checkpoint, "--data", self.data, "--device", "cpu",
+                       "--csv", "/dev/stdout"]
+            subprocess.run(list(map(str, command)), stdout=log, stderr=subprocess.PIPE, check=True, timeout=60)
+        self.assertEqual((self.scratch / "log").read_bytes(), b"before\n" + plain)
         os.mkfifo(self.scratch / "pipe")
         with subprocess.Popen(["cat", self.scratch / "pipe"], stdout=subprocess.PIPE) as reader:
             self.ok(1, "predict", "--csv", self.scratch / "pipe")
@@ -280,6 +292,13 @@ class Answers(ToolTestCase):
         self.assertEqual([figures[key] for key in ("trials", "targets", "speakers", "known_speakers")], [15, 6, 2, 0])
         self.assertEqual({line.split()[1][:3] for line in (self.scratch / "out" / "trials.txt").read_text().splitlines()},
                          {"new"})
+        # Strangers of whom no trial of one kind can be made are scored together with the others.
+        for take in (1, 2):
+            for number in (6, 7):
+                (self.scratch / "tree" / f"new{number}" / f"{take}.wav").unlink()
+        self.assertEqual(mels("extract", self.scratch / "tree", self.scratch / "few").returncode, 0)
+        result = self.tool(1, "verify", "--split", "train", data=self.scratch / "few")
+        self.assertEqual(json.loads(result.out)["known_speakers"], 2)
         # With one stranger alone there is nobody else to take him for.
         (self.scratch / "tree" / "new7").rename(self.scratch / "new7")
         self.assertEqual(mels("extract", self.scratch / "tree", self.scratch / "one").returncode, 0)

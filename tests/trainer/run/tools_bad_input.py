@@ -76,17 +76,21 @@ class WrongInput(ToolTestCase):
 
     def test_values_that_cannot_be(self):
         for option, value in (("--frames", "-1"), ("--frames", "abc"), ("--max-frames", "0"), ("--threads", "5000"),
-                              ("--frames", "92233720368547758070")):
+                              ("--frames", "92233720368547758070"), ("--frames", "010"), ("--frames", "+5"),
+                              ("--frames", "5 ")):
             self.tool_refused("evaluate", option, value, texts=[f"{option}: '{value}' is no whole number"], ranks=1)
         self.tool_refused("evaluate", "--out", "", texts=["--out: is empty"], ranks=1)
         self.refused("identify", "--checkpoint", self.checkpoint, "--enrol", "", "x.wav", texts=["--enrol: is empty"],
                      ranks=1)
+        self.tool_refused("verify", "--trials", "x", "--split", "test", texts=["--trials", "--split"], ranks=1)
+        self.refused("--quiet", "evalute", texts=["no command 'evalute'"], ranks=1)
         self.refused("evalute", "--checkpoint", self.checkpoint, texts=["no command 'evalute'", "--help"], ranks=1)
 
     def test_answers_that_do_not_arrive(self):
         """On a full disk, or with standard output closed, a tool has not succeeded."""
         command = [trainer(), "evaluate", "--checkpoint", self.checkpoint, "--data", self.data, "--device", "cpu"]
-        for where, word in (("/dev/full", "No space left"), ("&-", "standard output")):
+        for command, where, word in ((command, "/dev/full", "No space left"), (command, "&-", "standard output"),
+                                     ([trainer(), "--help"], "/dev/full", "standard output")):
             result = subprocess.run(["bash", "-c", f'"$@" >{where}', "bash", *map(str, command)], text=True,
                                     stderr=subprocess.PIPE, timeout=60)
             self.assertEqual(result.returncode, 1, result)

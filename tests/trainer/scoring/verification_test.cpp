@@ -100,6 +100,20 @@ TEST(DetPlot, ProbitIsTheNormalQuantile) {
   EXPECT_NEAR(Probit(0.0005), -3.2905267314919255, 1e-12);
 }
 
+// The curve's points, "x,y x,y ".
+std::string Curve(const std::string& svg) {
+  const std::string mark = "points=\"";
+  const size_t begin = svg.find(mark) + mark.size();
+  return svg.substr(begin, svg.find('"', begin) - begin);
+}
+
+TEST(DetPlot, CutsTheCurveAtItsFrame) {
+  // Without an error nothing of the curve lies between 0.05 and 60 %.
+  EXPECT_EQ(Curve(DetSvg(OperatingPoints(Trials({0.9, 0.8}, {0.2, 0.1})), "")), "");
+  // No point within, but a line across.
+  EXPECT_NE(Curve(DetSvg(OperatingPoints(Trials({0.9}, {0.95, 0.1})), "")), "");
+}
+
 TEST(DetPlot, EscapesItsTitle) {
   const auto points = OperatingPoints(Trials({0.9, 0.5}, {0.5, 0.1}));
   const auto svg = DetSvg(points, "a<b>&\"\x01");

@@ -40,9 +40,6 @@ int Run(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {
     app.exit(success);  // --help
-    result = data::FlushStandardOutput();
-    if (!result.ok()) std::fprintf(stderr, "mels: %s\n", std::string(result.message()).c_str());
-    return ExitCode(result);
   } catch (const CLI::ParseError& error) {
     const std::vector<std::string> unknown = app.remaining();
     const std::string message = app.get_subcommands().empty() && !unknown.empty()

@@ -1,6 +1,5 @@
 #include "data/output_file.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -29,8 +28,8 @@ bool IsFileOrNothing(const std::string& path) {
 }  // namespace
 
 bool IsStandardOutput(const std::string& path) {
-  struct stat file {
-  }, output{};
+  struct stat file = {};
+  struct stat output = {};
   return stat(path.c_str(), &file) == 0 && fstat(STDOUT_FILENO, &output) == 0 &&
          file.st_dev == output.st_dev && file.st_ino == output.st_ino;
 }
@@ -56,15 +55,12 @@ absl::Status WriteOutputFile(const std::string& path, const std::string& content
     const std::string target = OutputTarget(path);
     return WriteFileAtomically(target, content, absl::StrCat(target, ".", getpid(), ".tmp"));
   }
-  const UniqueFd fd(open(path.c_str(), O_WRONLY | O_CLOEXEC));
-  if (!fd.valid()) return ErrnoStatus(errno, "cannot open", path);
-  for (size_t done = 0; done < content.size();) {
-    const ssize_t n = write(fd.get(), content.data() + done, content.size() - done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return ErrnoStatus(errno, "cannot write to", path);
-    done += static_cast<size_t>(n);
-  }
-  return absl::OkStatus();
+  std::FILE* file = std::fopen(path.c_str(), "we");
+  if (file == nullptr) return ErrnoStatus(errno, "cannot open", path);
+  const bool whole = std::fwrite(content.data(), 1, content.size(), file) == content.size();
+  const int error = errno;
+  if (std::fclose(file) != 0) return ErrnoStatus(errno, "cannot write to", path);
+  return whole ? absl::OkStatus() : ErrnoStatus(error, "cannot write to", path);
 }
 
 }  // namespace data

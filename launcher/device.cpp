@@ -38,7 +38,7 @@ void ClaimGpu(const World& world, GpuClaim& claim) {
   } else {
     claim.why_none = std::string(cuda.status().message());
     // Where there seems to be a GPU, it is no way out to compute on the CPU and say nothing.
-    claim.unusable = absl::IsFailedPrecondition(cuda.status());
+    claim.unusable = absl::IsFailedPrecondition(cuda.status()) && internal::HasCudaDriver();
   }
 }
 

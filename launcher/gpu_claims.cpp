@@ -54,14 +54,10 @@ absl::StatusOr<Verdict> JudgeClaims(const std::vector<GpuClaim>& claims, bool ma
 
   const GpuClaim* with = nullptr;
   const GpuClaim* without = nullptr;
-  bool unusable = false;
-  for (const GpuClaim& claim : claims) {
-    (claim.visible > 0 ? with : without) = &claim;
-    unusable |= claim.unusable;
-  }
-  if (unusable) {
-    const auto broken =
-        std::find_if(claims.begin(), claims.end(), [](const auto& claim) { return claim.unusable; });
+  for (const GpuClaim& claim : claims) (claim.visible > 0 ? with : without) = &claim;
+  const auto broken =
+      std::find_if(claims.begin(), claims.end(), [](const GpuClaim& claim) { return claim.unusable; });
+  if (broken != claims.end()) {
     return absl::InvalidArgumentError(absl::StrCat(
         "no GPU can be used on ", broken->host, ", which has NVIDIA's driver: ", broken->why_none,
         ": install the program there with all its libraries, or set train.device=cpu (evaluate: "

@@ -36,6 +36,12 @@ int Fail(const absl::Status& status, bool aloud = true) {
   return ExitCodeOf(status);
 }
 
+// The end of what was only to be printed.
+int AfterPrinting() {
+  const absl::Status printed = data::FlushStandardOutput();
+  return printed.ok() ? kExitDone : Fail(printed);
+}
+
 // The same command, but failing where its answer does not arrive where it is printed.
 CommandRun WithAnswer(const CommandRun& command) {
   return [command](const launcher::World& world, int* exit_code) {
@@ -98,8 +104,7 @@ int PrintConfig(int argc, char** argv, const TrainArguments& arguments) {
   const auto config = file.ok() ? config::LoadConfig(*file, arguments.overrides) : file.status();
   if (!config.ok()) return Refuse(argc, argv, config.status());
   if (SpeaksBeforeMpi()) std::printf("%s", config::ToYaml(*config).c_str());
-  const absl::Status printed = data::FlushStandardOutput();
-  return printed.ok() ? kExitDone : Fail(printed);
+  return AfterPrinting();
 }
 
 int Main(int argc, char** argv) {
@@ -151,8 +156,7 @@ int Main(int argc, char** argv) {
       return Refuse(argc, argv, absl::InvalidArgumentError(absl::StrCat(what, "; see trainer --help")));
     }
     if (SpeaksBeforeMpi()) app.exit(error);  // --help, --version
-    const absl::Status printed = data::FlushStandardOutput();
-    return printed.ok() ? kExitDone : Fail(printed);
+    return AfterPrinting();
   }
 
   for (const auto& command : commands) {

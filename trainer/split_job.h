@@ -47,6 +47,8 @@ struct SplitJob {
   // Name of an utterance's speaker, "" where it has none.
   std::string SpeakerName(int64_t utterance) const;
   absl::StatusOr<std::vector<std::string>> Ids() const;  // of `utterances`
+  // Whether the model was trained on a speaker of the data set, by name.
+  bool Knows(int32_t speaker) const { return class_of_speaker[static_cast<size_t>(speaker)] >= 0; }
 
   // Moves the model to `device`; the loader gives this rank's part of `utterances` for it.
   std::unique_ptr<data::EvaluationLoader> Start(const SplitOptions& options, const launcher::World& world,

@@ -6,6 +6,7 @@
 #include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <set>
 
 #include "absl/strings/str_cat.h"
@@ -44,49 +45,36 @@ struct PreparedTrials {
   size_t known_speakers = 0;           // of them: those that the model was trained on
 };
 
-// Whom an utterance is of, copies at other speeds being of their original; "" where it is unlabelled.
-std::string PersonOf(const SplitJob& job, int64_t utterance) {
-  return data::OriginalSpeaker(job.SpeakerName(utterance), job.dataset->manifest().speeds);
-}
-
-std::set<std::string> KnownPersons(const engine::TrainedModel& trained) {
-  std::set<std::string> persons;
-  for (const auto& speaker : trained.speakers) {
-    persons.insert(data::OriginalSpeaker(speaker, trained.speeds));
-  }
-  return persons;
-}
-
 void CountSpeakers(PreparedTrials* prepared) {
-  std::set<std::string> persons;
-  for (const int64_t utterance : prepared->job.utterances) {
-    persons.insert(PersonOf(prepared->job, utterance));
+  const auto& job = prepared->job;
+  const auto& manifest = job.dataset->manifest();
+  const auto originals = data::OriginalNumbers(manifest.speakers, manifest.speeds);
+  std::set<int32_t> persons;
+  for (const int64_t utterance : job.utterances) {
+    const int32_t speaker = job.dataset->speaker(utterance);
+    if (speaker < 0) return;
+    persons.insert(originals[static_cast<size_t>(speaker)]);
   }
-  if (persons.contains("")) return;
-  const auto known = KnownPersons(prepared->job.trained);
   prepared->speakers = persons.size();
   prepared->known_speakers = static_cast<size_t>(
-      std::count_if(persons.begin(), persons.end(), [&](const auto& name) { return known.contains(name); }));
+      std::count_if(persons.begin(), persons.end(), [&](int32_t person) { return job.Knows(person); }));
 }
 
 // A list's utterances may lie in any splits of the data set. No others are embedded.
 absl::StatusOr<PreparedTrials> ReadTrials(const VerifyArguments& arguments) {
-  const auto in_list = [&](const absl::Status& status) {
-    return absl::InvalidArgumentError(absl::StrCat("--trials ", arguments.trials, ": ", status.message()));
-  };
   auto text = data::ReadFile(arguments.trials);
   if (!text.ok())
     return absl::Status(text.status().code(), absl::StrCat("--trials: ", text.status().message()));
   PreparedTrials prepared;
   ASSIGN_OR_RETURN(prepared.job, OpenWithoutSplit(arguments.split));
-  const int64_t size = prepared.job.dataset->size();
-  std::vector<std::string> ids;
-  for (int64_t utterance = 0; utterance < size; ++utterance) {
-    ASSIGN_OR_RETURN(auto id, prepared.job.dataset->utterance_id(utterance));
-    ids.push_back(std::move(id));
-  }
+  prepared.job.utterances.resize(static_cast<size_t>(prepared.job.dataset->size()));
+  std::iota(prepared.job.utterances.begin(), prepared.job.utterances.end(), 0);
+  ASSIGN_OR_RETURN(const auto ids, prepared.job.Ids());
   auto trials = scoring::ParseTrials(*text, ids, arguments.split.data);
-  if (!trials.ok()) return in_list(trials.status());
+  if (!trials.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--trials ", arguments.trials, ": ", trials.status().message()));
+  }
   std::set<int64_t> named;
   for (const auto& trial : *trials) named.insert({trial.enrol, trial.test});
   std::vector<int64_t> place(ids.size());
@@ -117,19 +105,18 @@ absl::StatusOr<PreparedTrials> MakeTrials(const VerifyArguments& arguments) {
   ASSIGN_OR_RETURN(prepared.job, OpenSplitJob(arguments.split));
   auto& job = prepared.job;
   const auto where = absl::StrCat(arguments.split.data, ": split '", arguments.split.split, "': ");
-  const auto known = KnownPersons(job.trained);
   std::vector<int64_t> originals, strangers;
   for (const int64_t utterance : job.utterances) {
-    if (job.dataset->speaker(utterance) < 0) {
+    const int32_t speaker = job.dataset->speaker(utterance);
+    if (speaker < 0) {
       return absl::InvalidArgumentError(
           absl::StrCat(where,
                        "has utterances without a speaker, of which no trials can be made; give a list "
                        "with --trials, or choose another --split"));
     }
-    const std::string name = job.SpeakerName(utterance);
-    if (data::IsSpeedCopy(name, job.dataset->manifest().speeds)) continue;
+    if (data::IsSpeedCopy(job.SpeakerName(utterance), job.dataset->manifest().speeds)) continue;
     originals.push_back(utterance);
-    if (!known.contains(name)) strangers.push_back(utterance);
+    if (!job.Knows(speaker)) strangers.push_back(utterance);
   }
   job.utterances = std::move(strangers);
   auto trials = TrialsOf(job, job.utterances, arguments.seed);

@@ -12,8 +12,7 @@ DEFAULT_STEPS = 2000
 GLOBAL_BATCH = 32
 WARMUP_STEPS = 200
 LEARNING_RATE = 1e-3
-CROP_FRAMES = (32, 128)  # shortest and longest random crop of a step, but boss's
-BOSS_CROP_FRAMES = (24, 80)  # as in its configuration
+CROP_FRAMES = (32, 128)  # shortest and longest random crop of a step; boss's are those of its configuration
 NOISES = ("white", "babble")
 SNRS_DB = (10, 5, 0)
 
@@ -61,13 +60,10 @@ def training_overrides(model, condition, seed, steps):
     """The whole of what differs from configs/<model>.yaml, save for the paths. The number of utterances seen and
     the schedule are the same for all models, the lengths of crops for all but boss."""
     _, mean_removed = CONDITIONS[condition]
-    shortest, longest = BOSS_CROP_FRAMES if model == "boss" else CROP_FRAMES
     overrides = {
         **size_overrides(model, steps),
         "run.seed": seed,
         "data.valid_split": "none",  # no validation: the last checkpoint is the one that is scored
-        "data.crop_frames": longest,
-        "data.min_crop_frames": shortest,
         "schedule.total_steps": steps,
         "schedule.warmup_steps": warmup_steps(steps),
         "train.global_batch": GLOBAL_BATCH,
@@ -77,6 +73,8 @@ def training_overrides(model, condition, seed, steps):
         "checkpoint.every": 500,
         "checkpoint.keep": 1,
     }
+    if model != "boss":
+        overrides["data.min_crop_frames"], overrides["data.crop_frames"] = CROP_FRAMES
     if mean_removed:
         overrides["data.normalize"] = "mean"
     return overrides

@@ -3,8 +3,8 @@
 import shlex
 
 from recognition.cells import make_cells, read_results
-from recognition.experiment import (BASELINES, BOSS_CROP_FRAMES, COLUMN, COLUMN_GROUPS, CONDITIONS, CROP_FRAMES,
-                                    DEFAULT_STEPS, GLOBAL_BATCH, MODELS, PROJECT, ROW_TITLES, SEEDS, TRAINED_MODELS,
+from recognition.experiment import (BASELINES, COLUMN, COLUMN_GROUPS, CONDITIONS, CROP_FRAMES, DEFAULT_STEPS,
+                                    GLOBAL_BATCH, MODELS, PROJECT, ROW_TITLES, SEEDS, TRAINED_MODELS,
                                     size_overrides, warmup_steps)
 from recognition.goals import all_goals
 
@@ -61,8 +61,8 @@ def head(experiment, results, cells):
         "70 utterances of 1.5 to 4 s each to train on, 40 log-mels.",
         f"Scored: {what}, {scored}.",
         f"All trained models see {experiment.steps * GLOBAL_BATCH} crops: {experiment.steps} steps of {GLOBAL_BATCH},",
-        f"each step's crops of one random length from {crops} (10 ms each; boss's from",
-        f"{BOSS_CROP_FRAMES[0]} to {BOSS_CROP_FRAMES[1]}, which is part of its recipe), warm-up",
+        f"each step's crops of one random length from {crops} (10 ms each; boss's are part of its",
+        "recipe, `configs/boss.yaml`), warm-up",
         f"{warmup_steps(experiment.steps)} steps, then cosine to 0. Nothing is validated while training: the last",
         "checkpoint is the one that is scored.",
         "",

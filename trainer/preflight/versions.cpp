@@ -146,20 +146,19 @@ void JudgeVersions(const std::vector<nlohmann::json>& ranks, Report& report) {
     const auto groups = GroupByValue(TextOf(ranks, item.key));
     auto listed = nlohmann::ordered_json::array();
     std::vector<std::string> texts;
-    size_t kinds = 0;
+    std::vector<std::string> compared;
     for (const auto& group : groups) {
-      if (!group.value.empty() || !item.may_lack) ++kinds;
+      if (!group.value.empty() || !item.may_lack) compared.push_back(group.value);
       listed.push_back({{"value", group.value}, {"ranks", group.ranks}});
       texts.push_back(absl::StrCat(ValueOrNone(group.value), " for ", NameRanks(group.ranks, hosts)));
     }
     figures[item.key] = std::move(listed);
-    if (kinds <= 1) {
-      const auto& value = groups.size() > 1 && groups[0].value.empty() ? groups[1].value : groups[0].value;
-      if (!value.empty()) {
+    if (compared.size() <= 1) {
+      if (!compared.empty() && !compared[0].empty()) {
         // The others' values say what they are of.
         const bool names_itself = std::string(item.key) == "trainer" || std::string(item.key) == "mpi" ||
                                   item.mixed == Level::kOk || std::string(item.key) == "cpu";
-        same.push_back(absl::StrCat(names_itself ? "" : absl::StrCat(item.name, " "), value));
+        same.push_back(absl::StrCat(names_itself ? "" : absl::StrCat(item.name, " "), compared[0]));
       }
       continue;
     }

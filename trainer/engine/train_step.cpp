@@ -177,16 +177,16 @@ void TrainStep::Finish(double learning_rate, bool measure_norms) {
   reducer_.Finish();
   clock_.Enter(telemetry::Phase::kOptimizer);
   if (world_.size > 1) running_.copy_(parameters_.tail().narrow(0, kTailSize, running_.numel()));
-  const auto before = measure_norms ? parameters_.values().clone() : torch::Tensor();
-  const auto norm = optimizer_.Step(learning_rate);
+  const auto step = optimizer_.Step(learning_rate, measure_norms);
   if (average_.defined()) {
     const auto updates = static_cast<double>(number_ + 1);
     average_.lerp_(parameters_.values(), 1 - std::min(options_.ema_decay, (1 + updates) / (10 + updates)));
   }
   const auto& values = parameters_.values();
-  const auto norms = measure_norms ? torch::stack({values.norm(), (values - before).norm()})
+  const auto norms = measure_norms ? torch::stack({values.norm(), step.update})
                                    : torch::full({2}, telemetry::kUnknown, values.options());
-  const auto figures = torch::cat({parameters_.tail().narrow(0, 0, kTailSize), norm.reshape({1}), norms});
+  const auto figures =
+      torch::cat({parameters_.tail().narrow(0, 0, kTailSize), step.gradient.reshape({1}), norms});
   Pending pending;
   if (device_.is_cpu()) {
     pending.host = figures;

@@ -67,8 +67,7 @@ class TrainStep {
   bool needs_every_rank() const { return needs_every_rank_; }
 
   // Waits for the reductions and updates the parameters with `learning_rate`, then the average of the
-  // weights. `measure_norms`: the step's figures shall hold the norms of weights and update, at the price of
-  // a copy of the parameters.
+  // weights. `measure_norms`: the step's figures shall hold the norms of weights and update, too.
   void Finish(double learning_rate, bool measure_norms = false);
 
   // The figures of the oldest finished step not yet taken. On the CPU that is the step just finished. On CUDA

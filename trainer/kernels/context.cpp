@@ -1,6 +1,7 @@
 #include "trainer/kernels/context.h"
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Context.h>
 
 #include <mutex>
 #include <optional>
@@ -26,6 +27,16 @@ bool HasFastBFloat16() {
   return __builtin_cpu_supports("avx512bf16") != 0;
 #else
   return false;
+#endif
+}
+
+Library BackwardLibrary() {
+#if defined(__x86_64__)
+  // Without MKL LibTorch would multiply by its own loops.
+  static const Library library = __builtin_cpu_is("intel") && at::hasMKL() ? Library::kMkl : Library::kOneDnn;
+  return library;
+#else
+  return Library::kOneDnn;
 #endif
 }
 

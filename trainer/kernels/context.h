@@ -13,6 +13,12 @@ enum class Precision {
 // Whether this processor multiplies bfloat16 faster than float32.
 bool HasFastBFloat16();
 
+// Of matrix products.
+enum class Library { kOneDnn, kMkl };
+
+// The faster one for float32 backward on this processor: MKL on Intel's.
+Library BackwardLibrary();
+
 struct Settings {
   bool fused = true;  // false: LibTorch's own operations one after the other, the reference for tests
   Precision precision = Precision::kFloat32;
@@ -20,6 +26,7 @@ struct Settings {
   // for backward(), which would do the same in a pass of its own; never for torch::autograd::grad(), which
   // would miss it.
   bool accumulate = false;
+  Library backward = BackwardLibrary();  // of float32; see Note [Which library multiplies]
 };
 
 // This thread's. What backward does was decided in forward.

@@ -43,7 +43,7 @@ torch::Tensor Multiply(const torch::Tensor& a, const torch::Tensor& b,
   return op.call(a, b, bias, "none", c10::List<std::optional<at::Scalar>>(), "");
 }
 
-class OneDnnLinear : public torch::autograd::Function<OneDnnLinear> {
+class FusedLinear : public torch::autograd::Function<FusedLinear> {
  public:
   static torch::Tensor forward(torch::autograd::AutogradContext* context, const torch::Tensor& x_in,
                                const torch::Tensor& weight_in, const std::optional<torch::Tensor>& bias_in,
@@ -54,6 +54,7 @@ class OneDnnLinear : public torch::autograd::Function<OneDnnLinear> {
     context->save_for_backward({x, weight, weight_in});
     context->saved_data["bias"] = bias.has_value();
     context->saved_data["accumulate"] = CurrentSettings().accumulate;
+    context->saved_data["mkl"] = !bfloat16 && CurrentSettings().backward == Library::kMkl;
     return Multiply(x, weight, bias);
   }
 
@@ -62,16 +63,21 @@ class OneDnnLinear : public torch::autograd::Function<OneDnnLinear> {
     const auto saved = context->get_saved_variables();
     const auto &x = saved[0], &weight = saved[1], &parameter = saved[2];
     const auto& d_output = gradients[0];
+    const bool mkl = context->saved_data["mkl"].toBool();
     torch::Tensor d_x, d_weight, d_bias;
-    if (context->needs_input_grad(0)) d_x = Multiply(d_output, weight.t(), std::nullopt);
+    if (context->needs_input_grad(0)) {
+      d_x = mkl ? at::mm(d_output, weight) : Multiply(d_output, weight.t(), std::nullopt);
+    }
     if (context->needs_input_grad(1)) {
-      const bool add = context->saved_data["accumulate"].toBool() && HasFewRows(d_output, x) &&
-                       at::native::mkldnn_matmul != nullptr && OneDnnHasBFloat16() && parameter.is_leaf() &&
-                       parameter.grad().defined() && parameter.grad().is_contiguous();
-      if (add) {
-        at::native::mkldnn_matmul(d_output.t(), x, parameter.grad().flatten(1), 1, 1);
+      const bool add = context->saved_data["accumulate"].toBool() && parameter.is_leaf() &&
+                       parameter.grad().defined() && parameter.grad().is_contiguous() &&
+                       (mkl || OneDnnMayAdd(d_output, x));
+      if (!add) {
+        d_weight = WeightGradient(d_output, x, mkl).view(parameter.sizes());
+      } else if (mkl) {
+        parameter.grad().flatten(1).addmm_(d_output.t(), x);
       } else {
-        d_weight = WeightGradient(d_output, x).view(parameter.sizes());
+        at::native::mkldnn_matmul(d_output.t(), x, parameter.grad().flatten(1), 1, 1);
       }
     }
     if (context->saved_data["bias"].toBool()) d_bias = d_output.sum({0}, false, torch::kFloat32);
@@ -79,14 +85,15 @@ class OneDnnLinear : public torch::autograd::Function<OneDnnLinear> {
   }
 
  private:
-  // Fewer than the weight: see Note [Gradients of weights].
-  static bool HasFewRows(const torch::Tensor& d_output, const torch::Tensor& x) {
-    return x.scalar_type() == torch::kFloat32 && x.size(0) <= std::max(x.size(1), d_output.size(1));
+  // Whether it can, and whether it pays: see Note [Gradients of weights].
+  static bool OneDnnMayAdd(const torch::Tensor& d_output, const torch::Tensor& x) {
+    return x.scalar_type() == torch::kFloat32 && x.size(0) <= std::max(x.size(1), d_output.size(1)) &&
+           at::native::mkldnn_matmul != nullptr && OneDnnHasBFloat16();
   }
 
   // d_output (M, O)^T x (M, I). Multiply is quicker where the rows of the product are fewer than its columns.
-  static torch::Tensor WeightGradient(const torch::Tensor& d_output, const torch::Tensor& x) {
-    if (x.scalar_type() == torch::kBFloat16) return at::mm(d_output.t(), x);
+  static torch::Tensor WeightGradient(const torch::Tensor& d_output, const torch::Tensor& x, bool mkl) {
+    if (mkl || x.scalar_type() == torch::kBFloat16) return at::mm(d_output.t(), x);
     if (d_output.size(1) <= x.size(1)) return Multiply(d_output.t(), x.t(), std::nullopt);
     return Multiply(x.t(), d_output.t(), std::nullopt).t();
   }
@@ -99,7 +106,7 @@ torch::Tensor Linear(const torch::Tensor& x, const torch::Tensor& weight, const 
   const auto rows = x.reshape({-1, x.size(-1)});
   const bool bfloat16 = CurrentSettings().precision == Precision::kBFloat16;
   const auto optional_bias = bias.defined() ? std::optional<torch::Tensor>(bias) : std::nullopt;
-  const auto y = torch::GradMode::is_enabled() ? OneDnnLinear::apply(rows, weight, optional_bias, bfloat16)
+  const auto y = torch::GradMode::is_enabled() ? FusedLinear::apply(rows, weight, optional_bias, bfloat16)
                                                : Multiply(rows, weight.flatten(1), optional_bias);
   auto sizes = x.sizes().vec();
   sizes.back() = weight.size(0);

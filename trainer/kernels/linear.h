@@ -10,17 +10,20 @@ namespace trainer::kernels {
 // Precision::kBFloat16 on a CPU, where x may be of either type, bfloat16.
 //
 // Note [Which library multiplies]
-// For float32 on a CPU LibTorch calls MKL, which on some of AMD's processors runs at half the speed of
-// oneDNN, another library in LibTorch; on Intel's the two are level. So on CPUs forward and both products of
-// backward go to oneDNN. It is not measured at start which is faster: the two round differently, and a run
-// that was interrupted must not go on with the other one's bits. In bfloat16 oneDNN sums in float32 and
-// rounds the result; weights are converted at each call, which costs as much as reading them.
+// LibTorch has two for float32 on CPUs: MKL, which it calls itself, and oneDNN. On AMD's processors oneDNN is
+// the faster one, up to twice as fast. On Intel's the two are level in forward, but MKL is faster in
+// backward, weights' gradients by a tenth to a half (docs/performance.md). So forward goes to oneDNN, and
+// backward to Settings::backward, by the processor's maker. It is not measured at start which is faster: the
+// two round differently, and one command must give the same bits each time, and a run that was interrupted
+// those that it would have had. In bfloat16 oneDNN sums in float32 and rounds the result; weights are
+// converted at each call, which costs as much as reading them.
 //
 // Note [Gradients of weights]
 // A gradient that is first written, then added to the buffer of all gradients, costs three more passes over
 // memory of the weight's size: next to nothing where x has many rows, some per cent of a step of wide layers
-// and few utterances. With Settings::accumulate, and where x has no more rows than the weight's longer side,
-// oneDNN adds the product to that buffer as it computes it.
+// and few utterances. With Settings::accumulate the library adds the product to that buffer as it computes
+// it; oneDNN only where x has no more rows than the weight's longer side, as elsewhere its other way is
+// faster.
 torch::Tensor Linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias);
 
 // The same with a layer's weight and bias.

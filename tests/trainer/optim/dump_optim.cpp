@@ -45,7 +45,8 @@ int Adam(int argc, char** argv) {
     for (const auto& slot : parameters.slots()) {
       slot.parameter.grad().copy_(gradients.at("g." + std::to_string(update) + "." + slot.name));
     }
-    output.emplace_back("norm." + std::to_string(update), optimizer.Step(std::atof(argv[5 + update])));
+    output.emplace_back("norm." + std::to_string(update),
+                        optimizer.Step(std::atof(argv[5 + update])).gradient);
   }
   for (const auto& slot : parameters.slots()) output.emplace_back("p." + slot.name, slot.parameter.detach());
   return trainer::checkpoint::WriteSafetensors(argv[4], output).ok() ? 0 : 1;

@@ -66,6 +66,32 @@ TEST(FlatParameters, GapsStayZeroOverUpdates) {
   EXPECT_EQ(rest.abs().sum().item<float>(), 0);
 }
 
+// Its norm is taken part by part, here of three parts.
+TEST(AdamW, MeasuringAnUpdateDoesNotChangeIt) {
+  constexpr int64_t kSize = (int64_t{1} << 23) + 1003;
+  struct Vector : torch::nn::Module {
+    Vector() : values(register_parameter("values", torch::linspace(-1, 1, kSize))) {}
+    torch::Tensor values;
+  };
+  Vector plain, measured;
+  const FlatParameters plain_parameters(plain, 0), measured_parameters(measured, 0);
+  AdamW plain_optimizer(plain_parameters, {}), measuring_optimizer(measured_parameters, {});
+  for (int i = 0; i < 3; ++i) {
+    plain_parameters.gradients().narrow(0, 0, kSize).copy_(torch::sin(torch::arange(kSize) * (i + 1)));
+    measured_parameters.gradients().copy_(plain_parameters.gradients());
+    const auto before = plain_parameters.values().clone();
+    const auto expected = plain_optimizer.Step(0.01);
+    const auto norms = measuring_optimizer.Step(0.01, /*measure_update=*/true);
+    EXPECT_TRUE(torch::equal(measured_parameters.values(), plain_parameters.values()));
+    EXPECT_TRUE(torch::equal(norms.gradient, expected.gradient));
+    EXPECT_FALSE(expected.update.defined());
+    const auto update = (plain_parameters.values() - before).to(torch::kFloat64).norm().item<double>();
+    EXPECT_NEAR(norms.update.item<double>(), update, 1e-3 * update);  // summed in float32
+  }
+  EXPECT_TRUE(torch::equal(measuring_optimizer.exp_avg(), plain_optimizer.exp_avg()));
+  EXPECT_TRUE(torch::equal(measuring_optimizer.exp_avg_sq(), plain_optimizer.exp_avg_sq()));
+}
+
 TEST(FlatParameters, HashChangesWithTheLastBit) {
   TwoLayers module;
   const FlatParameters flat(module, 0);

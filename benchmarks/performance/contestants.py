@@ -114,7 +114,8 @@ class Peer:
         self.way, self.ours, self.scratch = way, ours, scratch
         self.allocator = preload_libraries().get(allocator)
 
-    def run(self, case, data_set, warm_up, steps, extra=None, measure_communication=True):
+    def run(self, case, data_set, warm_up, steps, extra=None, measure_communication=True, program="peer", more=None):
+        """`program`: module of performance/ that does the run; `more`: of its job, beside what all jobs hold."""
         values = self.ours.configuration(case.config, *overrides_text(extra or {}))
         notebook = self.way == NOTEBOOK
         # The notebook knows one process: with the cores of several ranks it has their threads instead.
@@ -133,11 +134,11 @@ class Peer:
             "n_speakers": read_json(data_set / "speakers.json"), "batch": case.batch, "crop_frames": CROP_FRAMES,
             "precision": case.precision, "device": case.device, "threads": threads, "workers": NOTEBOOK_WORKERS,
             "warm_up": warm_up, "steps": steps, "measure_communication": measure_communication,
-            "seed": values["run"]["seed"], "result": str(result)})
+            "seed": values["run"]["seed"], "result": str(result), **(more or {})})
         launcher = [sys.executable]
         if ranks > 1:
             launcher += ["-m", "torch.distributed.run", "--nproc-per-node", ranks, "--master-port", 29541]
-        command = on_cores(case.cores, [*launcher, "-m", "performance.peer", job_file])
+        command = on_cores(case.cores, [*launcher, "-m", f"performance.{program}", job_file])
         watched = Watched(command, self.environment(threads), "first step done")
         figures = [json.loads((self.scratch / f"{result.name}-{rank}.json").read_text()) for rank in range(ranks)]
         losses = [sum(each) / ranks for each in zip(*(figure["losses"] for figure in figures))]

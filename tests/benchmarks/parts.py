@@ -27,6 +27,11 @@ class Parts(unittest.TestCase):
         for contestant in ("ours", "pread of the same bytes", "torch.load + DataLoader, 8 workers", "h5py + DataLoader, 0 workers"):
             self.assertIn(f"| {contestant} |", text)
 
+    def test_checkpoints(self):
+        text = self.run_quick("checkpoints.py")
+        for saver in ("ours", "torch.save", "torch.distributed.checkpoint.async_save"):
+            self.assertIn(f"| simple, 2 x 1 | {saver} |", text)
+
     def test_all_reduce(self):
         text = self.run_quick("all_reduce.py")
         self.assertIn("| 4 KB |", text)

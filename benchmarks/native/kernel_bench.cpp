@@ -68,7 +68,11 @@ void CompareLinear(int64_t in, int64_t out, double seconds) {
   const auto x = Leaf({kBatch, kFrames, in}), weight = Leaf({out, in}), bias = Leaf({out});
   Compare(
       "linear", Shape(in) + " to " + std::to_string(out), seconds,
-      [&] { return torch::linear(x, weight, bias); }, [&] { return kernels::Linear(x, weight, bias); });
+      [&] { return torch::linear(x, weight, bias); },
+      [&] {
+        const kernels::SettingsScope scope({.accumulate = true});  // as training does
+        return kernels::Linear(x, weight, bias);
+      });
 }
 
 void CompareAttention(int64_t heads, int64_t width, bool relative, double seconds) {

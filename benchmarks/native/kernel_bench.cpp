@@ -15,6 +15,7 @@
 #include "trainer/kernels/add_norm.h"
 #include "trainer/kernels/attention.h"
 #include "trainer/kernels/batch_norm_silu.h"
+#include "trainer/kernels/context.h"
 #include "trainer/kernels/dropout.h"
 #include "trainer/kernels/glu_depthwise.h"
 #include "trainer/kernels/linear.h"

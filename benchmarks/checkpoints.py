@@ -1,6 +1,6 @@
 """How long training stands still to save: ours beside torch.save and torch.distributed.checkpoint's async_save.
 
-    .venv/bin/python benchmarks/checkpoints.py            # hard-512, some ten minutes on two cores
+    .venv/bin/python benchmarks/checkpoints.py            # hard-512, some 20 minutes on two cores
     .venv/bin/python benchmarks/checkpoints.py --quick    # simple, once; figures mean nothing
 
 Each contestant trains on a core a rank and saves parameters and both moments, 1.0 GB with hard-512, to the work folder;
@@ -90,8 +90,9 @@ def lines_of(results):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="hard-512")
-    parser.add_argument("--every", type=int, default=6, help="steps between checkpoints")
-    parser.add_argument("--saves", type=int, default=3, help="checkpoints of a run that count")
+    parser.add_argument("--every", type=int, default=12,
+                        help="steps between checkpoints; so many that the one before is written")
+    parser.add_argument("--saves", type=int, default=2, help="checkpoints of a run that count")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--utterances", type=int, default=2400)
     parser.add_argument("--quick", action="store_true", help="one short round, little data, nothing written to docs")

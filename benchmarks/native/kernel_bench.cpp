@@ -67,13 +67,17 @@ std::string Shape(int64_t width) { return "(32, 128, " + std::to_string(width) +
 
 void CompareLinear(int64_t in, int64_t out, double seconds) {
   const auto x = Leaf({kBatch, kFrames, in}), weight = Leaf({out, in}), bias = Leaf({out});
-  Compare(
-      "linear", Shape(in) + " to " + std::to_string(out), seconds,
-      [&] { return torch::linear(x, weight, bias); },
-      [&] {
-        const kernels::SettingsScope scope({.accumulate = true});  // as training does
-        return kernels::Linear(x, weight, bias);
-      });
+  for (const auto library : {kernels::Library::kOneDnn, kernels::Library::kMkl}) {
+    const bool is_default = library == kernels::BackwardLibrary();
+    Compare(
+        std::string("linear, backward by ") + (library == kernels::Library::kMkl ? "MKL" : "oneDNN") +
+            (is_default ? " (chosen)" : ""),
+        Shape(in) + " to " + std::to_string(out), seconds, [&] { return torch::linear(x, weight, bias); },
+        [&] {
+          const kernels::SettingsScope scope({.accumulate = true, .backward = library});  // as training does
+          return kernels::Linear(x, weight, bias);
+        });
+  }
 }
 
 void CompareAttention(int64_t heads, int64_t width, bool relative, double seconds) {

@@ -71,7 +71,7 @@ class FusedLinear : public torch::autograd::Function<FusedLinear> {
     if (context->needs_input_grad(1)) {
       const bool add = context->saved_data["accumulate"].toBool() && parameter.is_leaf() &&
                        parameter.grad().defined() && parameter.grad().is_contiguous() &&
-                       (mkl || OneDnnMayAdd(d_output, x));
+                       HasFewRows(d_output, x) && (mkl || OneDnnCanAdd());
       if (!add) {
         d_weight = WeightGradient(d_output, x, mkl).view(parameter.sizes());
       } else if (mkl) {
@@ -85,11 +85,12 @@ class FusedLinear : public torch::autograd::Function<FusedLinear> {
   }
 
  private:
-  // Whether it can, and whether it pays: see Note [Gradients of weights].
-  static bool OneDnnMayAdd(const torch::Tensor& d_output, const torch::Tensor& x) {
-    return x.scalar_type() == torch::kFloat32 && x.size(0) <= std::max(x.size(1), d_output.size(1)) &&
-           at::native::mkldnn_matmul != nullptr && OneDnnHasBFloat16();
+  // Fewer than the weight: see Note [Gradients of weights].
+  static bool HasFewRows(const torch::Tensor& d_output, const torch::Tensor& x) {
+    return x.scalar_type() == torch::kFloat32 && x.size(0) <= std::max(x.size(1), d_output.size(1));
   }
+
+  static bool OneDnnCanAdd() { return at::native::mkldnn_matmul != nullptr && OneDnnHasBFloat16(); }
 
   // d_output (M, O)^T x (M, I). Multiply is quicker where the rows of the product are fewer than its columns.
   static torch::Tensor WeightGradient(const torch::Tensor& d_output, const torch::Tensor& x, bool mkl) {

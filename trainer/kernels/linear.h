@@ -21,9 +21,9 @@ namespace trainer::kernels {
 // Note [Gradients of weights]
 // A gradient that is first written, then added to the buffer of all gradients, costs three more passes over
 // memory of the weight's size: next to nothing where x has many rows, some per cent of a step of wide layers
-// and few utterances. With Settings::accumulate the library adds the product to that buffer as it computes
-// it; oneDNN only where x has no more rows than the weight's longer side, as elsewhere its other way is
-// faster.
+// and few utterances. With Settings::accumulate, and where x has no more rows than the weight's longer side,
+// the library adds the product to that buffer as it computes it. (With more rows both libraries are a little
+// faster without.)
 torch::Tensor Linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias);
 
 // The same with a layer's weight and bias.

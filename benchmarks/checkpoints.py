@@ -1,11 +1,13 @@
 """How long training stands still to save: ours beside torch.save and torch.distributed.checkpoint's async_save.
 
-    .venv/bin/python benchmarks/checkpoints.py            # hard-512, some 20 minutes on two cores
+    .venv/bin/python benchmarks/checkpoints.py            # hard-512, half an hour on two cores
     .venv/bin/python benchmarks/checkpoints.py --quick    # simple, once; figures mean nothing
 
 Each contestant trains on a core a rank and saves parameters and both moments, 1.0 GB with hard-512, to the work folder;
-ours with checksums and synchronised to the disk, the others without. Interleaved; writes the table between the markers
-of docs/performance.md.
+all but torch.save wait, beside training, until the disk has them. Two figures: how long training stands still, and what
+a save costs in all: by how much longer the steps up to the next one take than so many of those before the first (their
+median), as what is done beside training takes its time from the same cores. Interleaved; writes the table between the
+markers of docs/performance.md.
 """
 
 import argparse
@@ -28,7 +30,6 @@ SAVERS = {"ours": "ours", "torch.save": "torch.save", "async_save": "torch.distr
 
 
 def run_ours(trainer, case, shards, folder, every, saves):
-    """Of ours the last checkpoint, at the end, is not counted: training has nothing left to do beside it."""
     overrides = {
         "data.path": shards, "data.valid_split": "none", "data.crop_frames": data_sets.CROP_FRAMES, "run.dir": folder,
         "train.global_batch": case.batch, "train.threads": case.threads, "train.device": "cpu", "train.log_every": 1,
@@ -39,9 +40,21 @@ def run_ours(trainer, case, shards, folder, every, saves):
                                   f"{case.config}.yaml", *contestants.overrides_text(overrides)]),
             contestants.MPI_ENVIRONMENT, "first step (")
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    # A line holds that of the latest checkpoint that is written.
+    # A line holds that of the latest checkpoint that is written, none that of the last: it is saved at the end.
     stalls = list(dict.fromkeys(line["checkpoint_stall_seconds"] for line in lines if "checkpoint_stall_seconds" in line))
-    return {"step_seconds": statistics.median(line["step_seconds"] for line in lines[1:]), "stalls": stalls}
+    return {"ends": [line["unix_seconds"] for line in lines], "stalls": stalls}
+
+
+def figures_of(run, every, saves):
+    """{step_seconds, of those before the first save; stalls; costs}: seconds, each save's."""
+    if len(run["stalls"]) != saves:
+        raise ContestantError(f"only {len(run['stalls'])} of {saves} checkpoints were written before the next: try a larger "
+                              "--every")
+    ends = run["ends"]
+    step = statistics.median(after - before for before, after in zip(ends[:every - 1], ends[1:every - 1]))
+    # Of ours a step's line is written before it is saved, of the others after: so from the step before the save.
+    costs = [ends[(n + 1) * every - 2] - ends[n * every - 2] - every * step for n in range(1, saves + 1)]
+    return {"step_seconds": step, "stalls": run["stalls"], "costs": costs}
 
 
 def measure(arguments, scratch):
@@ -52,21 +65,25 @@ def measure(arguments, scratch):
     cases = [contestants.Case(arguments.config, "fp32", ranks, 1, BATCH, "cpu", cores[:ranks])
              for ranks in (1, 2) if ranks <= len(cores)]
     runs = {f"{case.ranks}": {name: [] for name in SAVERS} for case in cases}
+    folder = arguments.work / "checkpoints"
+    peer = contestants.Peer(contestants.DDP, ours, scratch, "tcmalloc")
     for number in range(arguments.rounds):
         for case in cases:
-            for name in SAVERS:
-                folder = arguments.work / "checkpoints"
+            names = list(SAVERS)
+            for name in names[number % len(names):] + names[:number % len(names)]:
                 shutil.rmtree(folder, ignore_errors=True)
-                if name == "ours":
-                    figures = run_ours(ours.trainer, case, sets.shards, folder, arguments.every, arguments.saves)
-                else:
-                    figures = contestants.Peer(contestants.DDP, ours, scratch).run(
-                        case, sets.root, 0, arguments.every * arguments.saves, program="saving",
-                        more={"saver": name, "save_every": arguments.every, "checkpoints": str(folder)})
-                runs[f"{case.ranks}"][name].append({key: figures[key] for key in ("step_seconds", "stalls")})
+                try:
+                    if name == "ours":
+                        run = run_ours(ours.trainer, case, sets.shards, folder, arguments.every, arguments.saves)
+                    else:
+                        run = peer.run(case, sets.root, 0, arguments.every * (arguments.saves + 1), program="saving",
+                                       more={"saver": name, "save_every": arguments.every, "checkpoints": str(folder)})
+                finally:
+                    shutil.rmtree(folder, ignore_errors=True)
+                figures = figures_of(run, arguments.every, arguments.saves)
+                runs[f"{case.ranks}"][name].append(figures)
                 print(f"round {number + 1}: {case.ranks} ranks, {SAVERS[name]}: "
                       f"{', '.join(f'{1e3 * s:.0f}' for s in figures['stalls'])} ms", flush=True)
-                shutil.rmtree(folder, ignore_errors=True)
     return {"config": arguments.config, "every": arguments.every, "runs": runs, "provenance": now(),
             "command": shlex.join([".venv/bin/python", "benchmarks/checkpoints.py", *sys.argv[1:]])}
 
@@ -74,17 +91,21 @@ def measure(arguments, scratch):
 def lines_of(results):
     rows = []
     for ranks, runs in results["runs"].items():
-        middle = {}
-        for name, each in runs.items():
-            stalls = [stall for run in each for stall in run["stalls"]]
-            step = statistics.median(run["step_seconds"] for run in each)
-            middle[name] = statistics.median(stalls)
-            rows.append((f"{results['config']}, {ranks} x 1", SAVERS[name], report.spread([1e3 * s for s in stalls], "{:.1f}"),
-                         f"{1e3 * step:.0f}", f"{100 * middle[name] / step:.2f} %", f"{middle[name] / middle['ours']:.0f}"))
+        def all_of(name, key):
+            return [value for run in runs[name] for value in run[key]]
+
+        ours = statistics.median(all_of("ours", "stalls"))
+        for name in runs:
+            stalls = all_of(name, "stalls")
+            step = statistics.median(run["step_seconds"] for run in runs[name])
+            middle = statistics.median(stalls)
+            rows.append((f"{results['config']}, {ranks} x 1", SAVERS[name], report.spread([1e3 * s for s in stalls], "{:.3g}"),
+                         f"{1e3 * step:.0f}", f"{100 * middle / step:.2f} %", f"{middle / ours:.3g}",
+                         report.spread([1e3 * s for s in all_of(name, "costs")], "{:.0f}")))
     return [*document.provenance_lines([results["provenance"]], [results["command"]]), "",
-            f"A checkpoint every {results['every']} steps, batch {BATCH}.", "",
+            f"A checkpoint every {results['every']} steps, batch {BATCH}; PyTorch with tcmalloc.", "",
             *document.table(("configuration, ranks x threads", "saved by", "stands still, ms", "a step, ms", "share of a step",
-                             "ours is shorter by"), rows), ""]
+                             "ours is shorter by", "costs in all, ms"), rows), ""]
 
 
 def main():
@@ -102,7 +123,7 @@ def main():
     parser.add_argument("--output", type=pathlib.Path, default=PROJECT / "docs" / "performance.md")
     arguments = parser.parse_args()
     if arguments.quick:
-        arguments.config, arguments.rounds, arguments.utterances, arguments.every, arguments.saves = "simple", 1, 400, 5, 2
+        arguments.config, arguments.rounds, arguments.utterances, arguments.every, arguments.saves = "simple", 1, 400, 200, 2
     path = arguments.work / ("checkpoints-quick.json" if arguments.quick else "checkpoints.json")
     if not arguments.table:
         with tempfile.TemporaryDirectory(prefix="checkpoints-") as scratch:

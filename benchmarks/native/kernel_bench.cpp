@@ -63,16 +63,19 @@ void Compare(const std::string& kernel, const std::string& shape, double seconds
   std::fflush(stdout);
 }
 
-std::string Shape(int64_t width) { return "(32, 128, " + std::to_string(width) + ")"; }
+std::string Shape(int64_t width, int64_t batch = kBatch) {
+  return "(" + std::to_string(batch) + ", 128, " + std::to_string(width) + ")";
+}
 
-void CompareLinear(int64_t in, int64_t out, double seconds) {
-  const auto x = Leaf({kBatch, kFrames, in}), weight = Leaf({out, in}), bias = Leaf({out});
+void CompareLinear(int64_t batch, int64_t in, int64_t out, double seconds) {
+  const auto x = Leaf({batch, kFrames, in}), weight = Leaf({out, in}), bias = Leaf({out});
   for (const auto library : {kernels::Library::kOneDnn, kernels::Library::kMkl}) {
     const bool is_default = library == kernels::BackwardLibrary();
     Compare(
         std::string("linear, backward by ") + (library == kernels::Library::kMkl ? "MKL" : "oneDNN") +
             (is_default ? " (chosen)" : ""),
-        Shape(in) + " to " + std::to_string(out), seconds, [&] { return torch::linear(x, weight, bias); },
+        Shape(in, batch) + " to " + std::to_string(out), seconds,
+        [&] { return torch::linear(x, weight, bias); },
         [&] {
           const kernels::SettingsScope scope({.accumulate = true, .backward = library});  // as training does
           return kernels::Linear(x, weight, bias);
@@ -105,8 +108,9 @@ void CompareAttention(int64_t heads, int64_t width, bool relative, double second
 
 void Run(double seconds) {
   for (const auto& [in, out] : {std::pair{80, 256}, std::pair{224, 672}, std::pair{512, 2048}}) {
-    CompareLinear(in, out, seconds);
+    CompareLinear(kBatch, in, out, seconds);
   }
+  CompareLinear(4, 512, 2048, seconds);  // few rows: weights' gradients are added in place
   for (const int64_t width : {80, 512}) {
     const auto x = Leaf({kBatch, kFrames, width}), branch = Leaf({kBatch, kFrames, width});
     const auto weight = Leaf({width}), bias = Leaf({width});

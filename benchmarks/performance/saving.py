@@ -1,16 +1,15 @@
 """A run of a peer that saves as it trains: `python -m performance.saving JOB`, likewise under torchrun.
 
-JOB is that of performance.peer with two keys more: "save_every", steps, and "saver": "torch.save", which returns when
-the file is written, or "async_save", torch.distributed.checkpoint's, which copies the state and writes beside training.
-Rank 0 saves parameters and moments to the folder "checkpoints"; its figures hold "stalls", seconds that training stood
-still for each.
+JOB is that of performance.peer with these keys more: "save_every", steps; "checkpoints", the folder to save to; and
+"saver": "torch.save", which returns when the file is written, or "async_save", torch.distributed.checkpoint's, which
+copies the state and writes beside training. Rank 0 saves parameters and moments, and not after the last step. Figures:
+"stalls", seconds that training stood still for each save; "ends", when each step had ended, its save included.
 """
 
 import json
 import os
 import pathlib
 import shutil
-import statistics
 import sys
 import time
 
@@ -44,22 +43,20 @@ class SavingRun(Run):
         if self.rank == 0:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
-        seconds, stalls = [], []
+        ends, stalls = [], []
         for number in range(1, job["steps"] + 1):
-            start = time.perf_counter()
             self.step()
-            seconds.append(time.perf_counter() - start)
             if number == 1 and self.rank == 0:
                 print("first step done", flush=True)
-            if number % job["save_every"] == 0 and self.rank == 0:
-                start = time.perf_counter()
+            start = time.perf_counter()
+            if number % job["save_every"] == 0 and number < job["steps"] and self.rank == 0:
                 self.save()
                 stalls.append(time.perf_counter() - start)
+            ends.append(time.perf_counter())
         if self.writing is not None:
             self.writing.result()
         pathlib.Path(f"{job['result']}-{self.rank}.json").write_text(json.dumps(
-            {"step_seconds": statistics.median(seconds[1:]), "stalls": stalls, "losses": [],
-             "memory_bytes": peak_resident_bytes()}))
+            {"ends": ends, "stalls": stalls, "losses": [], "memory_bytes": peak_resident_bytes()}))
         if self.size > 1:
             torch.distributed.barrier()
             torch.distributed.destroy_process_group()

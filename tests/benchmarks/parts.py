@@ -30,7 +30,9 @@ class Parts(unittest.TestCase):
     def test_checkpoints(self):
         text = self.run_quick("checkpoints.py")
         for saver in ("ours", "torch.save", "torch.distributed.checkpoint.async_save"):
-            self.assertIn(f"| simple, 2 x 1 | {saver} |", text)
+            row = next(line for line in text.splitlines() if line.startswith(f"| simple, 1 x 1 | {saver} |"))
+            stalled = float(row.split("|")[3].split()[0])
+            self.assertGreater(stalled, 0, row)
 
     def test_all_reduce(self):
         text = self.run_quick("all_reduce.py")

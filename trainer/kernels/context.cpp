@@ -32,7 +32,7 @@ bool HasFastBFloat16() {
 
 Library BackwardLibrary() {
 #if defined(__x86_64__)
-  // Without MKL LibTorch would multiply by its own loops.
+  // Without MKL LibTorch would multiply by another library, or by loops of its own.
   static const Library library = __builtin_cpu_is("intel") && at::hasMKL() ? Library::kMkl : Library::kOneDnn;
   return library;
 #else

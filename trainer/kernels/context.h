@@ -26,7 +26,7 @@ struct Settings {
   // for backward(), which would do the same in a pass of its own; never for torch::autograd::grad(), which
   // would miss it.
   bool accumulate = false;
-  Library backward = BackwardLibrary();  // of float32; see Note [Which library multiplies]
+  Library backward = BackwardLibrary();  // Linear's, of float32: see linear.h
 };
 
 // This thread's. What backward does was decided in forward.

@@ -85,7 +85,7 @@ class FusedLinear : public torch::autograd::Function<FusedLinear> {
   }
 
  private:
-  // Fewer than the weight: see Note [Gradients of weights].
+  // Whether it pays to add in place: see Note [Gradients of weights].
   static bool HasFewRows(const torch::Tensor& d_output, const torch::Tensor& x) {
     return x.scalar_type() == torch::kFloat32 && x.size(0) <= std::max(x.size(1), d_output.size(1));
   }

@@ -66,11 +66,14 @@ TEST(FlatParameters, GapsStayZeroOverUpdates) {
   EXPECT_EQ(rest.abs().sum().item<float>(), 0);
 }
 
-// Its norm is taken part by part, here of three parts.
+// Its norm is taken part by part, here of three parts; the last and smallest weighs most.
 TEST(AdamW, MeasuringAnUpdateDoesNotChangeIt) {
   constexpr int64_t kSize = (int64_t{1} << 23) + 1003;
   struct Vector : torch::nn::Module {
-    Vector() : values(register_parameter("values", torch::linspace(-1, 1, kSize))) {}
+    Vector() : values(register_parameter("values", torch::linspace(-1, 1, kSize))) {
+      torch::NoGradGuard no_grad;
+      values.slice(0, kSize - 1003).fill_(1e4);  // decays by much
+    }
     torch::Tensor values;
   };
   Vector plain, measured;
@@ -86,7 +89,7 @@ TEST(AdamW, MeasuringAnUpdateDoesNotChangeIt) {
     EXPECT_TRUE(torch::equal(norms.gradient, expected.gradient));
     EXPECT_FALSE(expected.update.defined());
     const auto update = (plain_parameters.values() - before).to(torch::kFloat64).norm().item<double>();
-    EXPECT_NEAR(norms.update.item<double>(), update, 1e-3 * update);  // summed in float32
+    EXPECT_NEAR(norms.update.item<double>(), update, 5e-3 * update);  // summed in float32
   }
   EXPECT_TRUE(torch::equal(measuring_optimizer.exp_avg(), plain_optimizer.exp_avg()));
   EXPECT_TRUE(torch::equal(measuring_optimizer.exp_avg_sq(), plain_optimizer.exp_avg_sq()));

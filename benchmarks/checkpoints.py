@@ -5,8 +5,8 @@
 
 Each contestant trains on a core a rank and saves parameters and both moments, 1.0 GB with hard-512, to the work folder;
 all but torch.save wait, beside training, until the disk has them. Two figures: how long training stands still, and what
-a save costs in all: by how much longer the steps up to the next one take than so many of those before the first (their
-median), as what is done beside training takes its time from the same cores. Interleaved; writes the table between the
+a save costs in all: by how much longer the steps up to the next one take than so many quiet ones (the median of those in
+the second half before each save), as what is done beside training takes its time from the same cores. Interleaved; writes the table between the
 markers of docs/performance.md.
 """
 
@@ -46,12 +46,14 @@ def run_ours(trainer, case, shards, folder, every, saves):
 
 
 def figures_of(run, every, saves):
-    """{step_seconds, of those before the first save; stalls; costs}: seconds, each save's."""
+    """{step_seconds, of quiet steps; stalls; costs}: seconds, each save's."""
     if len(run["stalls"]) != saves:
         raise ContestantError(f"only {len(run['stalls'])} of {saves} checkpoints were written before the next: try a larger "
                               "--every")
     ends = run["ends"]
-    step = statistics.median(after - before for before, after in zip(ends[:every - 1], ends[1:every - 1]))
+    steps = [after - before for before, after in zip(ends, ends[1:])]  # the second step is the first of these
+    quiet = [second for n in range(saves + 1) for second in steps[n * every + every // 2:(n + 1) * every - 2]]
+    step = statistics.median(quiet)
     # Of ours a step's line is written before it is saved, of the others after: so from the step before the save.
     costs = [ends[(n + 1) * every - 2] - ends[n * every - 2] - every * step for n in range(1, saves + 1)]
     return {"step_seconds": step, "stalls": run["stalls"], "costs": costs}

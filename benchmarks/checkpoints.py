@@ -1,6 +1,6 @@
 """How long training stands still to save: ours beside torch.save and torch.distributed.checkpoint's async_save.
 
-    .venv/bin/python benchmarks/checkpoints.py            # hard-512, half an hour on two cores
+    .venv/bin/python benchmarks/checkpoints.py            # hard-512, a quarter of an hour
     .venv/bin/python benchmarks/checkpoints.py --quick    # simple, once; figures mean nothing
 
 Each contestant trains on a core a rank and saves parameters and both moments, 1.0 GB with hard-512, to the work folder;
@@ -65,7 +65,7 @@ def measure(arguments, scratch):
     sets.prepare(with_files=False)
     cores = tuple(sorted(os.sched_getaffinity(0)))
     cases = [contestants.Case(arguments.config, "fp32", ranks, 1, BATCH, "cpu", cores[:ranks])
-             for ranks in (1, 2) if ranks <= len(cores)]
+             for ranks in arguments.ranks]
     runs = {f"{case.ranks}": {name: [] for name in SAVERS} for case in cases}
     folder = arguments.work / "checkpoints"
     peer = contestants.Peer(contestants.DDP, ours, scratch, "tcmalloc")
@@ -113,6 +113,7 @@ def lines_of(results):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="hard-512")
+    parser.add_argument("--ranks", nargs="+", type=int, default=[1], help="a core each; with more, take a larger --every")
     parser.add_argument("--every", type=int, default=12,
                         help="steps between checkpoints; so many that the one before is written")
     parser.add_argument("--saves", type=int, default=2, help="checkpoints of a run that count")

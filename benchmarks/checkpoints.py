@@ -102,7 +102,7 @@ def lines_of(results):
             step = statistics.median(run["step_seconds"] for run in runs[name])
             middle = statistics.median(stalls)
             rows.append((f"{results['config']}, {ranks} x 1", SAVERS[name], report.spread([1e3 * s for s in stalls], "{:.1f}"),
-                         f"{1e3 * step:.0f}", f"{100 * middle / step:.2f} %", f"{middle / ours:.3g}",
+                         f"{1e3 * step:.0f}", f"{100 * middle / step:.2f} %", "-" if name == "ours" else f"{middle / ours:.3g}",
                          report.spread([1e3 * s for s in all_of(name, "costs")], "{:.0f}")))
     return [*document.provenance_lines([results["provenance"]], [results["command"]]), "",
             f"A checkpoint every {results['every']} steps, batch {BATCH}; PyTorch with tcmalloc.", "",

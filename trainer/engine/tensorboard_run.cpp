@@ -38,8 +38,9 @@ void TensorBoardRun::Log(const telemetry::IntervalFigures& figures) {
   });
 }
 
-void TensorBoardRun::ShowParameters(const optim::FlatParameters& parameters, int64_t step) {
-  if (!writer_ || histograms_wait_.exchange(true)) return;
+void TensorBoardRun::ShowParameters(const optim::FlatParameters& parameters, int64_t step, bool last) {
+  if (!writer_) return;
+  if (histograms_wait_.exchange(true) && !last) return;
   // Copies, for the next step changes them.
   const auto copy = [](const torch::Tensor& buffer) {
     return buffer.is_cpu() ? buffer.clone() : buffer.to(torch::kCPU);

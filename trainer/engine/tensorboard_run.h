@@ -33,8 +33,8 @@ class TensorBoardRun {
   void Log(const telemetry::IntervalFigures& figures);
 
   // After the step `step`; see HistogramsOf. Takes as long as two copies of the parameters. Left out while
-  // those of an earlier step still wait for a disk that hangs.
-  void ShowParameters(const optim::FlatParameters& parameters, int64_t step);
+  // those of an earlier step still wait, for a disk that hangs say, but not after the `last` step.
+  void ShowParameters(const optim::FlatParameters& parameters, int64_t step, bool last);
 
   // See Predict and PicturesOf; draws on the queue's thread.
   void ShowPredictions(model::Classifier& model, torch::Device device, const TrainingData& data,

@@ -198,7 +198,10 @@ absl::Status TrainLoop::Validate() {
   }
   step_->SwapAverage();
   RETURN_IF_ERROR(figures.status());
-  if (auto* board = recorder_->tensorboard()) board->ShowParameters(step_->parameters(), steps_done_);
+  if (auto* board = recorder_->tensorboard()) {
+    board->ShowParameters(step_->parameters(), steps_done_,
+                          /*last=*/steps_done_ == config_.schedule.total_steps);
+  }
   validation_ = *figures;
   const bool is_best = !best_ || validation_->accuracy > best_->accuracy ||
                        (validation_->accuracy == best_->accuracy && validation_->loss < best_->loss);

@@ -8,10 +8,8 @@ bytes over time, bus bandwidth 2 (n - 1) / n of it, as nccl-tests define them. B
 the median over the rounds. Writes the table between the markers of docs/performance.md.
 """
 
-import argparse
 import json
 import os
-import pathlib
 import shlex
 import statistics
 import subprocess
@@ -19,10 +17,10 @@ import sys
 
 import torch
 
-from performance import document
+from performance import document, part
 from performance.contestants import MPI_ENVIRONMENT
 from performance.processes import ContestantError
-from recognition.experiment import PROJECT, read_json, write_json
+from recognition.experiment import PROJECT
 from recognition.provenance import now
 
 SIZES = tuple(4096 * 4 ** i for i in range(8))
@@ -90,31 +88,13 @@ def lines_of(results):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = part.parser_of(__doc__, rounds=5, quick="one short round, two sizes")
     parser.add_argument("--ranks", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.5, help="a message size and contestant")
-    parser.add_argument("--quick", action="store_true", help="one short round, two sizes, nothing written to docs")
-    parser.add_argument("--json", action="store_true", help="print the results")
-    parser.add_argument("--table", action="store_true", help="measure nothing, only write the table")
-    parser.add_argument("--work", type=pathlib.Path, default=PROJECT / "runs" / "performance")
-    parser.add_argument("--programs", type=pathlib.Path, default=PROJECT / "build" / "bin")
-    parser.add_argument("--output", type=pathlib.Path, default=PROJECT / "docs" / "performance.md")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.rounds, arguments.seconds = 1, 0.05
-    path = arguments.work / ("all_reduce-quick.json" if arguments.quick else "all_reduce.json")
-    if not arguments.table:
-        write_json(path, measure(arguments))
-    results = read_json(path)
-    if results is None:
-        sys.exit(f"error: {path}: holds no results; run without --table first")
-    if arguments.json:
-        print(json.dumps(results, indent=1))
-    if arguments.quick:
-        print("\n".join(lines_of(results)))
-    else:
-        document.replace_between(arguments.output, "all-reduce", lines_of(results))
+    part.run(arguments, "all_reduce", "all-reduce", lambda: measure(arguments), lines_of)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,10 @@
 Each contestant trains on a core a rank and saves parameters and both moments, 1.0 GB with hard-512, to the work folder;
 all but torch.save wait, beside training, until the disk has them. Two figures: how long training stands still, and what
 a save costs in all: by how much longer the steps up to the next one take than so many quiet ones (the median of those in
-the second half before each save), as what is done beside training takes its time from the same cores. Interleaved; writes the table between the
-markers of docs/performance.md.
+the second half before each save), as what is done beside training takes its time from the same cores. Interleaved;
+writes the table between the markers of docs/performance.md.
 """
 
-import argparse
-import json
 import os
 import pathlib
 import shlex
@@ -20,26 +18,17 @@ import statistics
 import sys
 import tempfile
 
-from performance import contestants, data_sets, document, report
-from performance.processes import ContestantError, Watched, on_cores
-from recognition.experiment import PROJECT, read_json, write_json
+from performance import contestants, data_sets, document, part, report
+from performance.processes import ContestantError
 from recognition.provenance import now
 
 BATCH = 4
 SAVERS = {"ours": "ours", "torch.save": "torch.save", "async_save": "torch.distributed.checkpoint.async_save"}
 
 
-def run_ours(trainer, case, shards, folder, every, saves):
-    overrides = {
-        "data.path": shards, "data.valid_split": "none", "data.crop_frames": data_sets.CROP_FRAMES, "run.dir": folder,
-        "train.global_batch": case.batch, "train.threads": case.threads, "train.device": "cpu", "train.log_every": 1,
-        "schedule.total_steps": every * (saves + 1), "checkpoint.every": every, "checkpoint.keep": 1,
-        "metrics.tensorboard": False, "metrics.prometheus.address": "", "metrics.progress": "never",
-    }
-    Watched(on_cores(case.cores, ["mpirun", "-n", case.ranks, "--oversubscribe", "--bind-to", "none", trainer, "--config",
-                                  f"{case.config}.yaml", *contestants.overrides_text(overrides)]),
-            contestants.MPI_ENVIRONMENT, "first step (")
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+def run_ours(ours, case, data_set, folder, every, saves):
+    _, lines = ours.train(case, data_set, folder, {
+        "train.log_every": 1, "schedule.total_steps": every * (saves + 1), "checkpoint.every": every})
     # A line holds that of the latest checkpoint that is written, none that of the last: it is saved at the end.
     stalls = list(dict.fromkeys(line["checkpoint_stall_seconds"] for line in lines if "checkpoint_stall_seconds" in line))
     return {"ends": [line["unix_seconds"] for line in lines], "stalls": stalls}
@@ -76,7 +65,7 @@ def measure(arguments, scratch):
                 shutil.rmtree(folder, ignore_errors=True)
                 try:
                     if name == "ours":
-                        run = run_ours(ours.trainer, case, sets.shards, folder, arguments.every, arguments.saves)
+                        run = run_ours(ours, case, sets.root, folder, arguments.every, arguments.saves)
                     else:
                         run = peer.run(case, sets.root, 0, arguments.every * (arguments.saves + 1), program="saving",
                                        more={"saver": name, "save_every": arguments.every, "checkpoints": str(folder)})
@@ -111,33 +100,18 @@ def lines_of(results):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = part.parser_of(__doc__, rounds=3, quick="one short round, little data")
     parser.add_argument("--config", default="hard-512")
     parser.add_argument("--ranks", nargs="+", type=int, default=[1], help="a core each; with more, take a larger --every")
     parser.add_argument("--every", type=int, default=12,
                         help="steps between checkpoints; so many that the one before is written")
     parser.add_argument("--saves", type=int, default=2, help="checkpoints of a run that count")
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--utterances", type=int, default=2400)
-    parser.add_argument("--quick", action="store_true", help="one short round, little data, nothing written to docs")
-    parser.add_argument("--table", action="store_true", help="measure nothing, only write the table")
-    parser.add_argument("--work", type=pathlib.Path, default=PROJECT / "runs" / "performance")
-    parser.add_argument("--programs", type=pathlib.Path, default=PROJECT / "build" / "bin")
-    parser.add_argument("--output", type=pathlib.Path, default=PROJECT / "docs" / "performance.md")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.config, arguments.rounds, arguments.utterances, arguments.every, arguments.saves = "simple", 1, 400, 200, 2
-    path = arguments.work / ("checkpoints-quick.json" if arguments.quick else "checkpoints.json")
-    if not arguments.table:
-        with tempfile.TemporaryDirectory(prefix="checkpoints-") as scratch:
-            write_json(path, measure(arguments, pathlib.Path(scratch)))
-    results = read_json(path)
-    if results is None:
-        sys.exit(f"error: {path}: holds no results; run without --table first")
-    if arguments.quick:
-        print("\n".join(lines_of(results)))
-    else:
-        document.replace_between(arguments.output, "checkpoints", lines_of(results))
+    with tempfile.TemporaryDirectory(prefix="checkpoints-") as scratch:
+        part.run(arguments, "checkpoints", "checkpoints", lambda: measure(arguments, pathlib.Path(scratch)), lines_of)
 
 
 if __name__ == "__main__":

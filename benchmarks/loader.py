@@ -8,18 +8,16 @@ All contestants are held to the same core, loader processes and threads included
 Interleaved; writes the table between the markers of docs/performance.md.
 """
 
-import argparse
 import json
 import os
-import pathlib
 import shlex
 import shutil
 import subprocess
 import sys
 
-from performance import data_sets, document, report
+from performance import data_sets, document, part, report
 from performance.processes import ContestantError, on_cores
-from recognition.experiment import PROJECT, read_json, write_json
+from recognition.experiment import PROJECT
 from recognition.provenance import now
 
 BATCH = 32
@@ -92,34 +90,16 @@ def lines_of(results):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = part.parser_of(__doc__, rounds=5, quick="one short round, little data")
     parser.add_argument("--utterances", type=int, default=2400)
     parser.add_argument("--full", action="store_true", help=f"{HW4_UTTERANCES} utterances")
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2)
-    parser.add_argument("--quick", action="store_true", help="one short round, little data, nothing written to docs")
-    parser.add_argument("--json", action="store_true", help="print the results")
-    parser.add_argument("--table", action="store_true", help="measure nothing, only write the table")
-    parser.add_argument("--work", type=pathlib.Path, default=PROJECT / "runs" / "performance")
-    parser.add_argument("--programs", type=pathlib.Path, default=PROJECT / "build" / "bin")
-    parser.add_argument("--output", type=pathlib.Path, default=PROJECT / "docs" / "performance.md")
     arguments = parser.parse_args()
     if arguments.full:
         arguments.utterances = HW4_UTTERANCES
     if arguments.quick:
         arguments.utterances, arguments.rounds, arguments.seconds = 400, 1, 0.1
-    path = arguments.work / ("loader-quick.json" if arguments.quick else "loader.json")
-    if not arguments.table:
-        write_json(path, measure(arguments))
-    results = read_json(path)
-    if results is None:
-        sys.exit(f"error: {path}: holds no results; run without --table first")
-    if arguments.json:
-        print(json.dumps(results, indent=1))
-    if arguments.quick:
-        print("\n".join(lines_of(results)))
-    else:
-        document.replace_between(arguments.output, "loader", lines_of(results))
+    part.run(arguments, "loader", "loader", lambda: measure(arguments), lines_of)
 
 
 if __name__ == "__main__":

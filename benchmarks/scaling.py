@@ -8,8 +8,6 @@ squares through the points' medians; beside it the one that theory gives: of the
 for linear, 0 for flat, -1 for ranks that share the work. Writes the tables between the markers of docs/performance.md.
 """
 
-import argparse
-import json
 import os
 import pathlib
 import shlex
@@ -21,10 +19,9 @@ import tempfile
 import numpy as np
 import torch
 
-from performance import document, report, sweeps
+from performance import document, part, report, sweeps
 from performance.contestants import ContestantError, Ours
 from performance.measure import plan
-from recognition.experiment import PROJECT, read_json, write_json
 from recognition.provenance import now
 
 EXPONENTS = {"linear": 1.0, "flat": 0.0, "inverse": -1.0}
@@ -82,36 +79,22 @@ def lines_of(results):
                                      f"as theory says (within {TOLERANCE})"), summary), "", *tables]
 
 
+def measure_in_memory(arguments):
+    memory = pathlib.Path("/dev/shm")
+    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 1 << 30
+    with tempfile.TemporaryDirectory(prefix="scaling-", dir=memory if roomy else None) as scratch:
+        return measure(arguments, pathlib.Path(scratch))
+
+
 def main():
     names = [sweep.name for sweep in sweeps.sweeps("cpu", [0], False)]
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = part.parser_of(__doc__, rounds=5, quick="one short round, two points")
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="SWEEP", help=", ".join(names))
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.5, help="that a run measures, after its warm-up")
-    parser.add_argument("--quick", action="store_true", help="one short round, two points, nothing written to docs")
-    parser.add_argument("--json", action="store_true", help="print the results")
-    parser.add_argument("--table", action="store_true", help="measure nothing, only write the table")
-    parser.add_argument("--work", type=pathlib.Path, default=PROJECT / "runs" / "performance")
-    parser.add_argument("--programs", type=pathlib.Path, default=PROJECT / "build" / "bin")
-    parser.add_argument("--output", type=pathlib.Path, default=PROJECT / "docs" / "performance.md")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.rounds, arguments.seconds = 1, 0.05
-    path = arguments.work / ("scaling-quick.json" if arguments.quick else "scaling.json")
-    if not arguments.table:
-        memory = pathlib.Path("/dev/shm")
-        roomy = memory.is_dir() and shutil.disk_usage(memory).free > 1 << 30
-        with tempfile.TemporaryDirectory(prefix="scaling-", dir=memory if roomy else None) as scratch:
-            write_json(path, measure(arguments, pathlib.Path(scratch)))
-    results = read_json(path)
-    if results is None:
-        sys.exit(f"error: {path}: holds no results; run without --table first")
-    if arguments.json:
-        print(json.dumps(results, indent=1))
-    if arguments.quick:
-        print("\n".join(lines_of(results)))
-    else:
-        document.replace_between(arguments.output, "scaling", lines_of(results))
+    part.run(arguments, "scaling", "scaling", lambda: measure_in_memory(arguments), lines_of)
 
 
 if __name__ == "__main__":

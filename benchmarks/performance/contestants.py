@@ -72,21 +72,27 @@ class Ours:
         folder = self.scratch / "ours"
         shutil.rmtree(folder, ignore_errors=True)
         intervals = max(1, math.ceil(steps / warm_up))
+        watched, lines = self.train(case, data_set, folder, {
+            "train.log_every": warm_up, "schedule.total_steps": warm_up * (1 + intervals), "checkpoint.every": 0,
+            **(extra or {})})
+        shutil.rmtree(folder, ignore_errors=True)
+        return self.figures(watched, lines, case)
+
+    def train(self, case, data_set, folder, settings):
+        """A run in the new folder `folder`, with nothing beside steps but what `settings` ask for: how it went, and the lines
+        of its metrics.jsonl."""
         overrides = {
             "data.path": data_set / "shards", "data.valid_split": "none", "data.crop_frames": CROP_FRAMES,
             "run.dir": folder, "train.global_batch": case.batch, "train.threads": case.threads,
-            "train.device": case.device, "train.log_every": warm_up, "train.validate_every": 0,
-            "schedule.total_steps": warm_up * (1 + intervals), "checkpoint.every": 0, "checkpoint.keep": 1,
-            "metrics.tensorboard": False, "metrics.prometheus.address": "", "metrics.progress": "never", **(extra or {}),
+            "train.device": case.device, "train.validate_every": 0, "checkpoint.keep": 1,
+            "metrics.tensorboard": False, "metrics.prometheus.address": "", "metrics.progress": "never", **settings,
         }
         if case.precision != "fp32" or self.has_precision("fp32"):
             overrides["train.precision"] = case.precision
         command = on_cores(case.cores, ["mpirun", "-n", case.ranks, "--oversubscribe", "--bind-to", "none", self.trainer,
                                         "--config", f"{case.config}.yaml", *overrides_text(overrides)])
         watched = Watched(command, MPI_ENVIRONMENT, "first step (", memory_of="trainer")
-        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        shutil.rmtree(folder, ignore_errors=True)
-        return self.figures(watched, lines, case)
+        return watched, [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
     @staticmethod
     def figures(watched, lines, case):

@@ -148,7 +148,11 @@ class Run:
         }
         if job["measure_communication"] and self.size > 1:
             figures["exposed_communication"] = self.exposed_share()
-        pathlib.Path(f"{job['result']}-{self.rank}.json").write_text(json.dumps(figures))
+        self.finish(figures)
+
+    def finish(self, figures):
+        """Writes them and ends this process."""
+        pathlib.Path(f"{self.job['result']}-{self.rank}.json").write_text(json.dumps(figures))
         if self.size > 1:
             torch.distributed.barrier()
             torch.distributed.destroy_process_group()

@@ -7,7 +7,6 @@ copies the state and writes beside training. Rank 0 saves parameters and moments
 """
 
 import json
-import os
 import pathlib
 import shutil
 import sys
@@ -55,13 +54,7 @@ class SavingRun(Run):
             ends.append(time.perf_counter())
         if self.writing is not None:
             self.writing.result()
-        pathlib.Path(f"{job['result']}-{self.rank}.json").write_text(json.dumps(
-            {"ends": ends, "stalls": stalls, "losses": [], "memory_bytes": peak_resident_bytes()}))
-        if self.size > 1:
-            torch.distributed.barrier()
-            torch.distributed.destroy_process_group()
-        sys.stdout.flush()
-        os._exit(0)
+        self.finish({"ends": ends, "stalls": stalls, "losses": [], "memory_bytes": peak_resident_bytes()})
 
 
 if __name__ == "__main__":

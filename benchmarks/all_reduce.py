@@ -18,7 +18,7 @@ import sys
 import torch
 
 from performance import document, part
-from performance.contestants import MPI_ENVIRONMENT
+from performance.contestants import MPI_ENVIRONMENT, TORCHRUN
 from performance.processes import ContestantError
 from recognition.experiment import PROJECT
 from recognition.provenance import now
@@ -42,8 +42,8 @@ def run_round(arguments, sizes, cuda):
         raise ContestantError(f"{program}: not there; cmake --build --preset release --target all_reduce_bench")
     native = output(["mpirun", "-n", arguments.ranks, "--oversubscribe", "--bind-to", "none", program,
                      "cuda" if cuda else "cpu", arguments.seconds, *sizes], MPI_ENVIRONMENT)
-    peer, = output([sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", arguments.ranks, "--master-port",
-                    29542, "-m", "performance.collective", "nccl" if cuda else "gloo", arguments.seconds, *sizes],
+    peer, = output([sys.executable, *TORCHRUN, "--nproc-per-node", arguments.ranks,
+                    "-m", "performance.collective", "nccl" if cuda else "gloo", arguments.seconds, *sizes],
                    {"PYTHONPATH": str(PROJECT / "benchmarks"), "GLOO_SOCKET_IFNAME": "lo"})
     times = {"ours": {line["bytes"]: line["ours_seconds"] for line in native},
              "peer": {int(size): seconds for size, seconds in peer.items()}}

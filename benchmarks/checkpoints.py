@@ -109,7 +109,7 @@ def main():
     parser.add_argument("--utterances", type=int, default=2400)
     arguments = parser.parse_args()
     if arguments.quick:
-        arguments.config, arguments.rounds, arguments.utterances, arguments.every, arguments.saves = "simple", 1, 400, 200, 2
+        arguments.config, arguments.rounds, arguments.utterances, arguments.every, arguments.saves = "simple", 1, 400, 500, 2
     with tempfile.TemporaryDirectory(prefix="checkpoints-") as scratch:
         part.run(arguments, "checkpoints", "checkpoints", lambda: measure(arguments, pathlib.Path(scratch)), lines_of)
 

@@ -26,7 +26,6 @@ WORKERS = (0, 1, 8)
 TITLES = {"ours": "ours", "pread": "pread of the same bytes", **{f"files-{w}": f"torch.load + DataLoader, {w} workers"
                                                                  for w in WORKERS},
           **{f"h5py-{w}": f"h5py + DataLoader, {w} workers" for w in WORKERS[:2]}}
-HW4_UTTERANCES = 56666
 
 
 def run(arguments, name, folder, core):
@@ -92,11 +91,11 @@ def lines_of(results):
 def main():
     parser = part.parser_of(__doc__, rounds=5, quick="one short round, little data")
     parser.add_argument("--utterances", type=int, default=2400)
-    parser.add_argument("--full", action="store_true", help=f"{HW4_UTTERANCES} utterances")
+    parser.add_argument("--full", action="store_true", help=f"{data_sets.HW4_UTTERANCES} utterances")
     parser.add_argument("--seconds", type=float, default=2)
     arguments = parser.parse_args()
     if arguments.full:
-        arguments.utterances = HW4_UTTERANCES
+        arguments.utterances = data_sets.HW4_UTTERANCES
     if arguments.quick:
         arguments.utterances, arguments.rounds, arguments.seconds = 400, 1, 0.1
     part.run(arguments, "loader", "loader", lambda: measure(arguments), lines_of)

@@ -1,6 +1,7 @@
 """How steps grow with work: width, frames, batch, ranks, shards and utterances, one varied at a time.
 
     .venv/bin/python benchmarks/scaling.py            # some ten minutes on two cores
+    .venv/bin/python benchmarks/scaling.py --full     # up to HW4's 56,666 utterances: 15 GB of disk
     .venv/bin/python benchmarks/scaling.py --quick    # all parts once, figures mean nothing
 
 Each round runs every point once. An exponent is the slope of log(seconds a step) over log(what is varied), by least
@@ -21,6 +22,7 @@ import torch
 
 from performance import document, part, report, sweeps
 from performance.contestants import ContestantError, Ours
+from performance.data_sets import HW4_UTTERANCES
 from performance.measure import plan
 from recognition.provenance import now
 
@@ -31,12 +33,14 @@ TOLERANCE = 0.15
 def measure(arguments, scratch):
     device = "cuda" if torch.cuda.is_available() else "cpu"
     ours = Ours(arguments.programs, scratch)
+    size = "quick" if arguments.quick else "full" if arguments.full else "usual"
     root = arguments.work / ("scaling-quick" if arguments.quick else "scaling")
-    sweeps.prepare(root, arguments.programs, arguments.quick)
-    chosen = [sweep for sweep in sweeps.sweeps(device, sorted(os.sched_getaffinity(0)), arguments.quick)
+    chosen = [sweep for sweep in sweeps.sweeps(device, sorted(os.sched_getaffinity(0)), size)
               if sweep.name in arguments.only]
+    sweeps.prepare(root, arguments.programs, size, {point.data for sweep in chosen for point in sweep.points})
     results = {sweep.name: {"title": sweep.title, "theory": sweep.theory,
-                            "points": [{"value": point.value, "step_seconds": []} for point in sweep.points]}
+                            "points": [{"value": point.value, "step_seconds": [], "memory_bytes": []}
+                                       for point in sweep.points]}
                for sweep in chosen}
     expected = {}
     for number in range(arguments.rounds):
@@ -47,6 +51,7 @@ def measure(arguments, scratch):
                 expected[sweep.name, place] = figures["step_seconds"]
                 entry = results[sweep.name]["points"][place]
                 entry["step_seconds"].append(figures["step_seconds"])
+                entry["memory_bytes"].append(figures["memory_bytes"])
                 entry["flops"] = figures["flops_per_step"]
                 print(f"round {number + 1}: {sweep.name} {point.value}: {1e3 * figures['step_seconds']:.2f} ms/step",
                       flush=True)
@@ -74,7 +79,9 @@ def lines_of(results):
                    *document.table(("", *map(str, values)),
                                    [("ms a step", *(report.spread([1e3 * s for s in point["step_seconds"]], "{:.3g}")
                                                     for point in sweep["points"])),
-                                    ("GFLOP/s", *(f"{f / s / 1e9:.0f}" for f, s in zip(flops, seconds)))]), ""]
+                                    ("GFLOP/s", *(f"{f / s / 1e9:.0f}" for f, s in zip(flops, seconds))),
+                                    ("MiB a rank", *(f"{statistics.median(point['memory_bytes']) / 2**20:.0f}"
+                                                     for point in sweep["points"]))]), ""]
     return [*lines, *document.table(("what grows", "values", "exponent by theory", "measured",
                                      f"as theory says (within {TOLERANCE})"), summary), "", *tables]
 
@@ -87,9 +94,10 @@ def measure_in_memory(arguments):
 
 
 def main():
-    names = [sweep.name for sweep in sweeps.sweeps("cpu", [0], False)]
+    names = [sweep.name for sweep in sweeps.sweeps("cpu", [0], "usual")]
     parser = part.parser_of(__doc__, rounds=5, quick="one short round, two points")
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="SWEEP", help=", ".join(names))
+    parser.add_argument("--full", action="store_true", help=f"up to {HW4_UTTERANCES} utterances")
     parser.add_argument("--seconds", type=float, default=1.5, help="that a run measures, after its warm-up")
     arguments = parser.parse_args()
     if arguments.quick:

@@ -25,6 +25,8 @@ JEMALLOC = "oversize_threshold:1,background_thread:true,metadata_thp:auto,dirty_
            "muzzy_decay_ms:9000000000"
 MPI_ENVIRONMENT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
                    "OMPI_MCA_mpi_yield_when_idle": "1"}
+# On a port that it finds free: a fixed one might be another run's.
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
 NOTEBOOK_WORKERS = 8
 
 
@@ -143,7 +145,7 @@ class Peer:
             "seed": values["run"]["seed"], "result": str(result), **(more or {})})
         launcher = [sys.executable]
         if ranks > 1:
-            launcher += ["-m", "torch.distributed.run", "--nproc-per-node", ranks, "--master-port", 29541]
+            launcher += [*TORCHRUN, "--nproc-per-node", ranks]
         command = on_cores(case.cores, [*launcher, "-m", f"performance.{program}", job_file])
         watched = Watched(command, self.environment(threads), "first step done")
         figures = [json.loads((self.scratch / f"{result.name}-{rank}.json").read_text()) for rank in range(ranks)]

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from performance.contestants import Case
-from performance.data_sets import CROP_FRAMES, read_index, set_splits, synthesise
+from performance.data_sets import CROP_FRAMES, HW4_UTTERANCES, read_index, set_splits, synthesise
 
 SPEAKERS = 100
 LONGEST_CROP = 512
@@ -30,11 +30,14 @@ class Sweep:
     points: tuple
 
 
-def utterances_of(quick):
-    return (400, 800) if quick else (600, 2400, 9600)
+# Counts of the utterances that data sets hold, by how much is measured.
+UTTERANCES = {"quick": (400, 800), "usual": (600, BASE, 9600), "full": (600, BASE, 9600, HW4_UTTERANCES)}
 
 
-def sweeps(device, cores, quick):
+def sweeps(device, cores, size):
+    """`size`: of UTTERANCES; "quick" has two points of each."""
+    quick = size == "quick"
+
     def case(config, batch=32, ranks=1):
         return Case(config, "fp32", ranks, 1, batch, device, cores[:ranks] if device == "cpu" else ())
 
@@ -55,16 +58,17 @@ def sweeps(device, cores, quick):
         Sweep("shards", "shards of the data set (simple)", "flat",
               tuple(Point(count, case("simple"), f"shards-{count}") for count in tuple(SHARD_MIB)[few])),
         Sweep("utterances", "utterances in the data set (simple)", "flat",
-              tuple(Point(count, case("simple"), f"utterances-{count}") for count in utterances_of(quick))),
+              tuple(Point(count, case("simple"), f"utterances-{count}") for count in UTTERANCES[size])),
     )
 
 
-def prepare(root, programs, quick):
-    """root/<name>/shards for every data set that a point names."""
-    wanted = {f"utterances-{count}": (count, 256) for count in utterances_of(quick)}
-    base = 800 if quick else BASE
-    wanted |= {f"shards-{count}": (base, mib) for count, mib in SHARD_MIB.items()}
-    for name, (utterances, mib) in wanted.items():
+def prepare(root, programs, size, names):
+    """root/<name>/shards for each of the data sets `names`."""
+    quick = size == "quick"
+    known = {f"utterances-{count}": (count, 256) for count in UTTERANCES[size]}
+    known |= {f"shards-{count}": (UTTERANCES["quick"][-1] if quick else BASE, mib) for count, mib in SHARD_MIB.items()}
+    for name in sorted(names):
+        utterances, mib = known[name]
         folder = root / name / "shards"
         if (folder / "ready").is_file():
             continue

@@ -18,7 +18,7 @@ class Parts(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             work = ["--work", folder] if keeps_data else []
             done = subprocess.run([sys.executable, PROJECT / "benchmarks" / name, "--programs", PROGRAMS, *work, "--quick",
-                                   *arguments], capture_output=True, text=True, timeout=200)
+                                   *arguments], capture_output=True, text=True, timeout=600)
             self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
             return done.stdout
 

@@ -142,8 +142,9 @@ TEST_P(AllReduceTest, GoesOnWhileTheCallerComputes) {
   std::this_thread::sleep_for(std::chrono::milliseconds(500));
   const auto start = std::chrono::steady_clock::now();
   communicator->WaitAll();
+  const auto waited = std::chrono::steady_clock::now() - start;
   EXPECT_TRUE(torch::equal(slice, SumOfNumbers(500'000)));
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(100));
+  EXPECT_LT(waited, std::chrono::milliseconds(250));
 }
 
 // As the flat gradient buffer of a model.
@@ -226,16 +227,16 @@ TEST_P(AllReduceTest, ALatePeerCountsAsTimeOfTheSum) {
   const auto communicator = Make();
   torch::Tensor slice = torch::ones({1000});
   Barrier();
-  if (TestWorld().rank == 0) std::this_thread::sleep_for(std::chrono::milliseconds(400));
+  if (TestWorld().rank == 0) std::this_thread::sleep_for(std::chrono::seconds(2));
   communicator->StartAllReduce(slice);
   communicator->WaitAll();
   const double seconds = communicator->TakeReduceSeconds();
   if (TestWorld().rank == 0) {
     EXPECT_GT(seconds, 0);
-    EXPECT_LT(seconds, 0.2);
+    EXPECT_LT(seconds, 1);
   } else {
-    EXPECT_GT(seconds, 0.25);
-    EXPECT_LT(seconds, 5.0);
+    EXPECT_GT(seconds, 1);
+    EXPECT_LT(seconds, 20);
   }
   EXPECT_EQ(communicator->TakeReduceSeconds(), 0);
 }

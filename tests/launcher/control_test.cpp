@@ -154,11 +154,11 @@ TEST(BarrierTest, WaitsForTheLastWithoutBurningACore) {
   Barrier();
   const double cpu = ThreadCpuSeconds();
   const auto start = std::chrono::steady_clock::now();
-  if (TestWorld().rank == 0) std::this_thread::sleep_for(std::chrono::milliseconds(600));
+  if (TestWorld().rank == 0) std::this_thread::sleep_for(std::chrono::seconds(2));
   Barrier();
   const double waited = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  EXPECT_GE(waited, 0.5);
-  EXPECT_LT(ThreadCpuSeconds() - cpu, 0.3 * waited);
+  EXPECT_GE(waited, 1);
+  EXPECT_LT(ThreadCpuSeconds() - cpu, 0.5 * waited);
 }
 
 TEST(ErrorTest, SaysCallPlaceRankHostAndHint) {

@@ -13,10 +13,14 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
+from free_ports import free_ports
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "squeue", "scancel", "mpirun")
-START_SECONDS = 30
+START_SECONDS = 120
 
 CONFIGURATION = """\
 ClusterName=test
@@ -77,15 +81,6 @@ def wait_until(condition, what, limit_seconds=60, interval_seconds=0.1):
     return value
 
 
-def _free_ports(count):
-    """Free TCP ports of the loopback address, held all at once so that they differ."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-
-
 class Cluster:
     """Started by the constructor; stop() ends its jobs and daemons. `nodes`: {name: CPUs}."""
 
@@ -94,7 +89,7 @@ class Cluster:
         self._daemons = {}
         for name in ("state", *(f"spool-{node}" for node in nodes)):
             (self.folder / name).mkdir()
-        ports = _free_ports(1 + len(nodes))
+        ports = free_ports(1 + len(nodes))
         lines = [f"NodeName={name} NodeHostname={socket.gethostname()} NodeAddr=127.0.0.1 Port={port} CPUs={cpus}"
                  for (name, cpus), port in zip(nodes.items(), ports[1:])]
         configuration = self.folder / "slurm.conf"
@@ -174,8 +169,14 @@ class Cluster:
 
     def show(self, job):
         """What scontrol knows about a job ({} where it does not know it): {"JobState": "RUNNING", ...}."""
-        answer = self.command("scontrol", "-o", "show", "job", job, check=False)
-        return dict(re.findall(r"(\S+?)=(\S*)", answer.stdout)) if answer.returncode == 0 else {}
+        for _ in range(5):
+            answer = self.command("scontrol", "-o", "show", "job", job, check=False)
+            if answer.returncode == 0:
+                return dict(re.findall(r"(\S+?)=(\S*)", answer.stdout))
+            if "Invalid job id" in answer.stderr:
+                return {}
+            time.sleep(1)  # a busy controller does not answer in time
+        raise AssertionError(f"scontrol show job {job}: {answer.stderr}{answer.stdout}")
 
     def ranks(self, job, program):
         """{rank: process id} of the living ranks of a job, which may be a task of an array ("12_3")."""

@@ -199,11 +199,13 @@ class Slurm(RunTestCase):
 
     def test_asked_to_stop_while_the_ranks_come_up(self):
         """No signal is lost, although srun drops those that come before its tasks are up."""
-        job = self.submit(self.scratch / "run")
+        # It must not be over when it is asked again, five seconds later.
+        settings = {**SETTINGS, "schedule__total_steps": 2 * SETTINGS["schedule__total_steps"]}
+        job = self.submit(self.scratch / "run", **settings)
         self.wait_for(job, lambda: "srun starts" in job.log(), "srun")
         self.ask_to_stop(job)
         self.assert_ended(job, "COMPLETED", restarts=1)
-        self.assert_as_undisturbed(job)
+        self.assert_as_without_slurm(job, **settings)
 
     def test_another_signal(self):
         job = self.submit(self.scratch / "run", sbatch=["--export=ALL,TRAINER_STOP_SIGNAL=USR2"])

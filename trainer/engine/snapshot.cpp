@@ -1,5 +1,8 @@
 #include "trainer/engine/snapshot.h"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstring>
 #include <sstream>
@@ -76,37 +79,58 @@ Targets OptimizerTargets(TrainStep& step) {
 
 }  // namespace
 
+void SnapshotBuffer::Reserve(TrainStep& step) {
+  const torch::Device device = step.parameters().values().device();
+  const auto host_of = [&](std::vector<Copy>& copies, const torch::Tensor& live) {
+    const auto options = torch::TensorOptions().dtype(live.scalar_type()).pinned_memory(!device.is_cpu());
+    return copies.emplace_back(live, torch::empty(live.sizes(), options)).host;
+  };
+  const auto& parameters = step.parameters();
+  const auto values = host_of(flat_, parameters.values());
+  const auto exp_avg = host_of(flat_, step.optimizer().exp_avg());
+  const auto exp_avg_sq = host_of(flat_, step.optimizer().exp_avg_sq());
+  const auto average = step.average().defined() ? host_of(flat_, step.average()) : torch::Tensor();
+  std::unordered_map<std::string, torch::Tensor> saved;
+  for (const auto& slot : parameters.slots()) {
+    saved[slot.name] = parameters.View(average.defined() ? average : values, slot);
+    const auto add = [&](const char* prefix, const torch::Tensor& flat) {
+      snapshot_.optimizer.emplace_back(absl::StrCat(prefix, slot.name), parameters.View(flat, slot));
+    };
+    add("exp_avg.", exp_avg);
+    add("exp_avg_sq.", exp_avg_sq);
+    if (average.defined()) add("value.", values);
+  }
+  for (const auto& item : step.model().named_parameters()) {
+    snapshot_.model.emplace_back(item.key(), saved.at(item.key()));
+  }
+  for (const auto& item : step.model().named_buffers()) {
+    snapshot_.model.emplace_back(item.key(), host_of(buffers_, item.value()));
+  }
+}
+
+void SnapshotBuffer::Prepare(TrainStep& step) {
+  if (!step.parameters().values().device().is_cpu()) return;
+  Reserve(step);
+  touched_ = std::async(std::launch::async, [this] {
+    constexpr int kNice = 10;
+    (void)setpriority(PRIO_PROCESS, 0, kNice);  // of this thread alone, under Linux
+    const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+    for (const auto& [live, host] : flat_) {
+      auto* bytes = static_cast<volatile char*>(host.mutable_data_ptr());
+      for (size_t at = 0; at < host.nbytes() && !hurry_; at += page) bytes[at] = 0;
+    }
+  });
+}
+
 checkpoint::Snapshot SnapshotBuffer::Take(TrainStep& step) {
   torch::NoGradGuard no_grad;
   Wait();
-  const torch::Device device = step.parameters().values().device();
-  if (flat_.empty()) {
-    const auto host_of = [&](std::vector<Copy>& copies, const torch::Tensor& live) {
-      const auto options = torch::TensorOptions().dtype(live.scalar_type()).pinned_memory(!device.is_cpu());
-      return copies.emplace_back(live, torch::empty(live.sizes(), options)).host;
-    };
-    const auto& parameters = step.parameters();
-    const auto values = host_of(flat_, parameters.values());
-    const auto exp_avg = host_of(flat_, step.optimizer().exp_avg());
-    const auto exp_avg_sq = host_of(flat_, step.optimizer().exp_avg_sq());
-    const auto average = step.average().defined() ? host_of(flat_, step.average()) : torch::Tensor();
-    std::unordered_map<std::string, torch::Tensor> saved;
-    for (const auto& slot : parameters.slots()) {
-      saved[slot.name] = parameters.View(average.defined() ? average : values, slot);
-      const auto add = [&](const char* prefix, const torch::Tensor& flat) {
-        snapshot_.optimizer.emplace_back(absl::StrCat(prefix, slot.name), parameters.View(flat, slot));
-      };
-      add("exp_avg.", exp_avg);
-      add("exp_avg_sq.", exp_avg_sq);
-      if (average.defined()) add("value.", values);
-    }
-    for (const auto& item : step.model().named_parameters()) {
-      snapshot_.model.emplace_back(item.key(), saved.at(item.key()));
-    }
-    for (const auto& item : step.model().named_buffers()) {
-      snapshot_.model.emplace_back(item.key(), host_of(buffers_, item.value()));
-    }
+  if (flat_.empty()) Reserve(step);
+  if (touched_.valid()) {
+    hurry_ = true;
+    touched_.get();
   }
+  const torch::Device device = step.parameters().values().device();
   for (auto& [live, host] : buffers_) host.copy_(live, /*non_blocking=*/true);
   if (device.is_cpu()) {
     // Not copy_: LibTorch would start a team of threads for this one.

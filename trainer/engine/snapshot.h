@@ -3,6 +3,7 @@
 
 #include <torch/torch.h>
 
+#include <atomic>
 #include <future>
 #include <string>
 #include <utility>
@@ -15,7 +16,7 @@
 namespace trainer::engine {
 
 // A copy of a training step's state in host memory, which is pinned where it comes from a device. The memory
-// is asked for once, at the first snapshot. One thread calls.
+// is asked for once. One thread calls.
 //
 // Note [Copying beside the next step]
 // On the CPU a thread copies parameters, moments and average while the next step runs forward and backward,
@@ -23,6 +24,13 @@ namespace trainer::engine {
 // is copied at once; it is little. On a device all is copied at once.
 class SnapshotBuffer {
  public:
+  ~SnapshotBuffer() { hurry_ = true; }
+
+  // May come once before the first Take, of the same `step`. On the CPU memory that is touched for the first
+  // time costs more than the copy into it: a thread of low priority touches it, a page after the other, until
+  // Take wants it. Returns at once. On a device it does nothing: there Take itself asks for the memory.
+  void Prepare(TrainStep& step);
+
   // The model's parameters and buffers by their state_dict names, and the optimizer's moments as
   // "exp_avg.<name>" and "exp_avg_sq.<name>". With an average of the weights, that is what the model's are,
   // and the weights that training goes on with are the optimizer's "value.<name>". `state` is left empty.
@@ -44,10 +52,14 @@ class SnapshotBuffer {
     torch::Tensor live, host;
   };
 
+  void Reserve(TrainStep& step);
+
   checkpoint::Snapshot snapshot_;
-  std::vector<Copy> flat_;             // (P) each
-  std::vector<Copy> buffers_;          // the model's
-  std::shared_future<void> complete_;  // last: its end is waited for first
+  std::vector<Copy> flat_;           // (P) each
+  std::vector<Copy> buffers_;        // the model's
+  std::atomic<bool> hurry_ = false;  // no more pages to be touched
+  std::future<void> touched_;        // this and the next last: their ends are waited for first
+  std::shared_future<void> complete_;
 };
 
 // Writes the parameters and buffers in `tensors` into `model`. Names and shapes must be the very same:

@@ -92,11 +92,14 @@ class FusedLinear : public torch::autograd::Function<FusedLinear> {
 
   static bool OneDnnCanAdd() { return at::native::mkldnn_matmul != nullptr && OneDnnHasBFloat16(); }
 
-  // d_output (M, O)^T x (M, I). Multiply is quicker where the rows of the product are fewer than its columns.
+  // d_output (M, O)^T x (M, I). In float32 both libraries are quicker where the product has fewer rows than
+  // columns.
   static torch::Tensor WeightGradient(const torch::Tensor& d_output, const torch::Tensor& x, bool mkl) {
-    if (mkl || x.scalar_type() == torch::kBFloat16) return at::mm(d_output.t(), x);
-    if (d_output.size(1) <= x.size(1)) return Multiply(d_output.t(), x.t(), std::nullopt);
-    return Multiply(x.t(), d_output.t(), std::nullopt).t();
+    if (x.scalar_type() == torch::kBFloat16) return at::mm(d_output.t(), x);
+    const auto multiply = [mkl](const torch::Tensor& a, const torch::Tensor& b) {
+      return mkl ? at::mm(a.t(), b) : Multiply(a.t(), b.t(), std::nullopt);
+    };
+    return d_output.size(1) <= x.size(1) ? multiply(d_output, x) : multiply(x, d_output).t();
   }
 };
 

@@ -256,7 +256,7 @@ class Browser(RunTestCase):
         start = time.monotonic()
         page = self.open(folder / "report.html")
         charts = {chart["name"]: chart for chart in page.evaluate(CHARTS)}
-        self.assertLess(time.monotonic() - start, 10)
+        self.assertLess(time.monotonic() - start, 60)
         self.assertTrue(500 < charts["gradient_norm"]["points"] < 3000)
         tick = page.locator("[data-chart=gradient_norm] svg text").all_text_contents()
         self.assertIn("40", tick)  # the one spike of 50

@@ -97,7 +97,7 @@ class Preflight(RunTestCase):
         self.assertIn("preflight: training steps", result.err)
 
     def test_a_rank_that_is_stopped(self):
-        with Job(2, ["preflight", *training(self.data, self.scratch / "run"), "--timeout", 3]) as job:
+        with Job(2, ["preflight", *training(self.data, self.scratch / "run"), "--timeout", 20]) as job:
             # Reading takes a second.
             self.assertTrue(job.wait_until(lambda: "preflight: reading" in job.errors(), "the reading"))
             os.kill(next(process for process, rank in job.processes().items() if rank == 1), signal.SIGSTOP)
@@ -261,7 +261,7 @@ class Preflight(RunTestCase):
         try:
             result = run(1, ["-n", "-15", "taskset", "-c", CPUS[1], trainer(), *arguments,
                              ":", "-n", 1, "taskset", "-c", CPUS[0], "env", f"LD_PRELOAD={library}", trainer(), *arguments],
-                         program="nice")
+                         limit_seconds=400, program="nice")
         finally:
             for process in busy:
                 process.kill()

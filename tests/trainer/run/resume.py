@@ -13,7 +13,7 @@ from run_trainer import (Job, RunTestCase, checkpoint_bytes, checkpoints, evalua
 BAD_INPUT = 2
 # On SIGTERM mpirun sends its ranks SIGCONT, SIGTERM and SIGKILL, so many seconds apart (1 by default). Meanwhile it
 # reads none of their output, so a rank that logs every millisecond is soon held up: such a run logs seldom.
-PATIENT_MPIRUN = ("--mca", "odls_base_sigkill_timeout", "3")
+PATIENT_MPIRUN = ("--mca", "odls_base_sigkill_timeout", "6")
 
 
 class Interrupted(ComparedTestCase):

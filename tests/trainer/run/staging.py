@@ -117,15 +117,17 @@ class Staging(RunTestCase):
         self.staged("first")
         lock, = self.stage.glob("*.lock")
         for rank in (None, 0):
-            with self.subTest(rank=rank), open(lock) as held, Job(RANKS, self.arguments("second")) as job:
+            with self.subTest(rank=rank), open(lock) as held:
                 fcntl.flock(held, fcntl.LOCK_EX)
-                self.assertTrue(job.wait_until(lambda: "waiting for another job" in job.output(), "its waiting", 0.05))
-                if rank is None:
-                    job.signal_mpirun(signal.SIGUSR1)
-                else:
-                    os.kill(next(process for process, its_rank in job.processes().items() if its_rank == rank),
-                            signal.SIGTERM)
-                result = job.finish(limit_seconds=job.seconds() + 30)
+                with Job(RANKS, self.arguments("second")) as job:
+                    waits = lambda: "waiting for another job" in job.output()
+                    self.assertTrue(job.wait_until(waits, "its waiting", 0.05))
+                    if rank is None:
+                        job.signal_mpirun(signal.SIGUSR1)
+                    else:
+                        os.kill(next(process for process, its_rank in job.processes().items() if its_rank == rank),
+                                signal.SIGTERM)
+                    result = job.finish(limit_seconds=job.seconds() + 30)
                 self.assertEqual(result.code, STOPPED, result)
                 self.assertEqual(result.own_lines(), [])
                 self.assertIn("stopped while the data set was being staged; run the same command again", result.out)

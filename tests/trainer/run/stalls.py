@@ -14,7 +14,10 @@ from run_trainer import (Job, RunTestCase, checkpoint_bytes, last_step, main, me
 STALLED = 76
 RANKS = 2
 LIMIT_SECONDS = 3
-SET_UP_SECONDS = 0  # a GPU takes more (gpu.py)
+# Of starts that are not what is tested; a GPU takes more (gpu.py).
+SET_UP_SECONDS = 60
+# The same of saves, whose limit is validation's.
+SAVE_SECONDS = 60
 # A machine that is busy with other tests may take its time; a run that hangs does so for ever.
 PATIENCE_SECONDS = 60
 FAR = 400  # steps of a millisecond: by then each rank has reported from amid the run
@@ -97,8 +100,7 @@ class Stalls(RunTestCase):
             self.assertTrue(all(0 <= later - earlier + 1e-3 for earlier, later in zip(times, times[1:])), times)
         return records
 
-    def stop_and_wait(self, job, rank):
-        process = process_of(job, rank)
+    def stop_and_wait(self, job, process):
         os.kill(process, signal.SIGSTOP)
         started = time.monotonic()
         return job.finish(job.seconds() + LIMIT_SECONDS + PATIENCE_SECONDS), started
@@ -109,7 +111,7 @@ class Stalls(RunTestCase):
                 self.run_dir = self.scratch / f"run-{rank}"
                 with Job(RANKS, training(self.data, self.run_dir, **ENDLESS, **watched())) as job:
                     self.assertTrue(job.wait_until(lambda: last_step(self.run_dir) >= FAR, f"step {FAR}"))
-                    result, started = self.stop_and_wait(job, rank)
+                    result, started = self.stop_and_wait(job, process_of(job, rank))
                 records = self.assert_stalled(result, rank, r"step \d+, [a-z -]+(?: \(bucket \d+\))?", started)
                 self.assertEqual(records[0]["why"], "silent")
                 # The events of the one that is stopped are of the step that it stopped in, or just before.
@@ -124,21 +126,25 @@ class Stalls(RunTestCase):
                 os.kill(process_of(job, rank), signal.SIGSTOP)
             result = job.finish(job.seconds() + LIMIT_SECONDS + PATIENCE_SECONDS)
         self.assertEqual(result.code, STALLED, result)
-        (line,) = result.own_lines()
-        self.assertRegex(line, r"^rank [01] on \S+, and 1 more, has made no progress for ")
+        lines = result.own_lines()
+        # Rank 3 speaks, too, where mpirun has not ended it half a second after rank 2 did.
+        self.assertIn(len(lines), (1, 2), result)
+        for line in lines:
+            self.assertRegex(line, r"^rank [01] on \S+, and 1 more, has made no progress for ")
 
     def test_one_of_many_is_stopped(self):
         ranks = 4
         with Job(ranks, training(self.data, self.run_dir, **ENDLESS, **watched())) as job:
             self.assertTrue(job.wait_until(lambda: last_step(self.run_dir) >= FAR, f"step {FAR}"))
-            result, started = self.stop_and_wait(job, 3)
+            result, started = self.stop_and_wait(job, process_of(job, 3))
         self.assert_stalled(result, 3, r"step \d+, [a-z -]+(?: \(bucket \d+\))?", started, ranks)
 
     def test_stopped_and_continued_in_time(self):
         settings = {"schedule__total_steps": 400, "checkpoint__every": 100, "train__validate_every": 45}
         reference = self.scratch / "reference"
-        train(self, RANKS, self.data, reference, **settings, **watched())
-        with Job(RANKS, training(self.data, self.run_dir, **settings, **watched(timeout=20))) as job:
+        train(self, RANKS, self.data, reference, **settings, **watched(validation=SAVE_SECONDS))
+        with Job(RANKS, training(self.data, self.run_dir, **settings,
+                                 **watched(timeout=20, validation=SAVE_SECONDS))) as job:
             for rank, step in ((0, 10), (1, 60), (None, 110)):
                 self.assertTrue(job.wait_until(lambda: last_step(self.run_dir) >= step, f"step {step}"), "over too soon")
                 processes = [process for process, its_rank in job.processes().items()
@@ -158,7 +164,7 @@ class Stalls(RunTestCase):
     def test_all_are_stopped_for_longer_than_the_limit(self):
         """As schedulers that suspend jobs do: nobody is late."""
         with Job(RANKS, training(self.data, self.run_dir, **{**ENDLESS, "schedule__total_steps": 4000},
-                                 **watched(timeout=2))) as job:
+                                 **watched(timeout=2, validation=SAVE_SECONDS))) as job:
             self.assertTrue(job.wait_until(lambda: last_step(self.run_dir) >= FAR, f"step {FAR}"), "over too soon")
             ranks = [process for process, rank in job.processes().items() if rank is not None]
             for process in ranks:
@@ -230,9 +236,12 @@ class Stalls(RunTestCase):
     def test_the_first_step_has_a_limit_of_its_own(self):
         limits = watched(timeout=1, first_step=LIMIT_SECONDS)
         with Job(RANKS, training(self.data, self.run_dir, **ENDLESS, **limits)) as job:
+            # Looked for before: the set-up may be over while /proc is searched.
+            self.assertTrue(job.wait_until(lambda: process_of(job, 1), "rank 1"))
+            process = process_of(job, 1)
             # The run folder is made amid the set-up.
             self.assertTrue(job.wait_until((self.run_dir / "train.log").exists, "the set-up"))
-            result, started = self.stop_and_wait(job, 1)
+            result, started = self.stop_and_wait(job, process)
         self.assertGreater(time.monotonic() - started, LIMIT_SECONDS - 1)
         self.assert_stalled(result, 1, "(?:step 1, )?[a-z -]+", started)
 
@@ -243,12 +252,18 @@ class Stalls(RunTestCase):
         self.assertEqual(made.returncode, 0, made.stderr)
         limits = watched(timeout=1, validation=LIMIT_SECONDS)
         settings = {**ENDLESS, "train__validate_every": 1, "train__log_every": 1}
-        with Job(RANKS, training(data, self.run_dir, **settings, **limits)) as job:
-            # Nearly all of the time is validation: its end is followed by the next one's beginning.
-            self.assertTrue(job.wait_until(lambda: last_step(self.run_dir) >= 2, "a validation"))
-            time.sleep(0.1)
-            result, started = self.stop_and_wait(job, 1)
-        self.assertGreater(time.monotonic() - started, LIMIT_SECONDS - 1)
+        # Nearly all of the time is validation: its end is followed by the next one's beginning. But in between a slow
+        # disk may be saving the best one: then once more.
+        for attempt in range(3):
+            self.run_dir = self.scratch / f"run-{attempt}"
+            with Job(RANKS, training(data, self.run_dir, **settings, **limits)) as job:
+                self.assertTrue(job.wait_until(lambda: last_step(self.run_dir) >= 2, "a validation"))
+                time.sleep(0.1)
+                result, started = self.stop_and_wait(job, process_of(job, 1))
+                took = time.monotonic() - started
+            if ", validation; " in result.err:
+                break
+        self.assertGreater(took, LIMIT_SECONDS - 1)
         self.assert_stalled(result, 1, r"step \d+, validation", started)
 
 

@@ -57,19 +57,19 @@ class TimelineTest(run_trainer.RunTestCase):
 
     def check_steps_of_both_ranks(self, way):
         file = self.scratch / "steps.json"
-        result = self.trace(2, "--trace", file, "--trace-steps", "5:6", run=way, schedule__total_steps=20,
+        result = self.trace(2, "--trace", file, "--trace-steps", "5:30", run=way, schedule__total_steps=40,
                             train__validate_every=8, checkpoint__every=7,
                             # Backward must outlast the communication thread's waking up.
                             model__layers=4, model__feed_forward=512, train__bucket_mib=0.05)
         self.assertEqual(result.code, 0, result)
-        self.assertIn("steps 5 to 10", result.out)
+        self.assertIn("steps 5 to 34", result.out)
         timeline = Timeline(file)
         ranks = timeline.ranks()
         self.assertEqual(sorted(ranks), [0, 1])
         for rank, name in ranks.items():
             self.assertRegex(name, rf"^rank {rank} \(.+\)$")
             steps = timeline.spans(rank, "main", "step")
-            self.assertEqual([step["name"] for step in steps], [f"step {number}" for number in range(5, 11)])
+            self.assertEqual([step["name"] for step in steps], [f"step {number}" for number in range(5, 35)])
             for before, after in zip(steps, steps[1:]):
                 self.assertLessEqual(end(before), after["ts"] + EPSILON)
             phases = timeline.spans(rank, "main", "phase")

@@ -2,12 +2,16 @@
 
 import contextlib
 import os
-import socket
+import pathlib
 import subprocess
+import sys
 import threading
 import time
 import urllib.error
 import urllib.request
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[2]))
+from free_ports import free_ports
 
 TIME_LIMIT_SECONDS = 30
 
@@ -18,9 +22,10 @@ def environment():
 
 
 class Exporter:
-    """The driver program, told what to do by lines."""
+    """The driver program, told what to do by lines. `limit_seconds`: for each answer."""
 
-    def __init__(self, program, **options):
+    def __init__(self, program, limit_seconds=TIME_LIMIT_SECONDS, **options):
+        self._limit_seconds = limit_seconds
         self.process = subprocess.Popen([program, *(f"{key}={value}" for key, value in options.items())],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                         text=True, env=environment())
@@ -41,7 +46,7 @@ class Exporter:
 
     def _answer(self):
         with self._changed:
-            if not self._changed.wait_for(lambda: self._answers, TIME_LIMIT_SECONDS):
+            if not self._changed.wait_for(lambda: self._answers, self._limit_seconds):
                 raise AssertionError("the exporter says nothing")
             return self._answers.pop(0)
 
@@ -71,9 +76,8 @@ class Exporter:
 
 
 def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    port, = free_ports(1)
+    return port
 
 
 def fetch(url, authorization=None):

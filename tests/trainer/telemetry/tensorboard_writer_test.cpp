@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 
 #include <csignal>
@@ -23,8 +24,13 @@ using ::testing::HasSubstr;
 
 class TensorBoardWriterTest : public ::testing::Test {
  protected:
-  void SetUp() override { fs::remove_all(folder_); }
-  void TearDown() override { fs::remove_all(folder_); }
+  void SetUp() override {
+    std::string name = (fs::temp_directory_path() / "tensorboard-test-XXXXXX").string();
+    ASSERT_NE(mkdtemp(name.data()), nullptr);
+    scratch_ = name;
+    folder_ = name + "/tb";
+  }
+  void TearDown() override { fs::remove_all(scratch_); }
 
   // The event files' names, sorted.
   std::vector<std::string> Files() const {
@@ -40,7 +46,8 @@ class TensorBoardWriterTest : public ::testing::Test {
     return text.str();
   }
 
-  const std::string folder_ = ::testing::TempDir() + "tensorboard_writer_test/tb";
+  std::string scratch_;
+  std::string folder_;  // not there yet
 };
 
 Summary Scalar(double value) {
@@ -143,7 +150,6 @@ TEST_F(TensorBoardWriterTest, AFullDiskLeavesWholeRecords) {
 }
 
 TEST_F(TensorBoardWriterTest, SaysWhereItCannotWrite) {
-  fs::create_directories(fs::path(folder_).parent_path());
   std::ofstream(folder_) << "a file";
   EXPECT_THAT(std::string(TensorBoardWriter::Open(folder_, 0).status().message()),
               HasSubstr("cannot create " + folder_));

@@ -1,4 +1,4 @@
-"""How steps grow with work: width, frames, batch, ranks, shards and utterances, one varied at a time.
+"""How time and memory of steps grow with work: width, frames, batch, ranks, shards and utterances, one varied at a time.
 
     .venv/bin/python benchmarks/scaling.py            # some ten minutes on two cores
     .venv/bin/python benchmarks/scaling.py --full     # up to HW4's 56,666 utterances: 15 GB of disk
@@ -63,6 +63,11 @@ def exponent(xs, ys):
     return float(np.polyfit(np.log(xs), np.log(ys), 1)[0]) if len(xs) > 1 else float("nan")
 
 
+def mebibytes(point):
+    known = [size for size in point.get("memory_bytes", []) if size]  # none of a run that was over too soon
+    return f"{statistics.median(known) / 2**20:.0f}" if known else "-"
+
+
 def lines_of(results):
     lines = [*document.provenance_lines([results["provenance"]], [results["command"]]), ""]
     summary, tables = [], []
@@ -80,8 +85,7 @@ def lines_of(results):
                                    [("ms a step", *(report.spread([1e3 * s for s in point["step_seconds"]], "{:.3g}")
                                                     for point in sweep["points"])),
                                     ("GFLOP/s", *(f"{f / s / 1e9:.0f}" for f, s in zip(flops, seconds))),
-                                    ("MiB a rank", *(f"{statistics.median(point['memory_bytes']) / 2**20:.0f}"
-                                                     for point in sweep["points"]))]), ""]
+                                    ("MiB a rank", *(mebibytes(point) for point in sweep["points"]))]), ""]
     return [*lines, *document.table(("what grows", "values", "exponent by theory", "measured",
                                      f"as theory says (within {TOLERANCE})"), summary), "", *tables]
 

@@ -87,7 +87,7 @@ class Watched:
     def _watch(self, process, memory_of, done, deadline):
         watched = []
         # Seldom: it takes time from the cores on which others are measured. But a short run must not be missed.
-        while not done.wait(0.5 if memory_of is None or self.peaks else 0.1):
+        while not done.wait(0.5 if memory_of is None or self.first_step_seconds else 0.1):
             if time.monotonic() > deadline:
                 os.killpg(process.pid, signal.SIGKILL)
                 return

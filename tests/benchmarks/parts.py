@@ -46,6 +46,7 @@ class Parts(unittest.TestCase):
     def test_scaling(self):
         text = self.run_quick("scaling.py", "--only", "ranks", "shards")
         self.assertIn("| shards of the data set (simple) | 1 8 | 0.00 |", text)
+        self.assertRegex(text, r"\| MiB a rank \| \d+ \| \d+ \|")
 
 
 class ScalingModel(unittest.TestCase):

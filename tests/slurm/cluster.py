@@ -147,10 +147,11 @@ class Cluster:
     def restore_node(self, node):
         """ReturnToService=2: it is up by itself once slurmd has registered, and resuming it then is an error."""
         self.start_node(node)
-        wait_until(lambda: "DOWN" not in self._node_state(node), f"{node} to be up again", START_SECONDS)
+        wait_until(lambda: "DOWN" not in (self._node_state(node) or "DOWN"), f"{node} to be up again", START_SECONDS)
 
     def _node_state(self, node):
-        return re.search(r"State=(\S+)", self.command("scontrol", "-o", "show", "node", node).stdout)[1]
+        answer = self.command("scontrol", "-o", "show", "node", node, check=False)
+        return re.search(r"State=(\S+)|$", answer.stdout)[1]
 
     def _all_idle(self, count):
         for label, daemon in self._daemons.items():

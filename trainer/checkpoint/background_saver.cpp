@@ -1,22 +1,16 @@
 #include "trainer/checkpoint/background_saver.h"
 
-#include <sys/resource.h>
-
 #include <utility>
 
+#include "trainer/checkpoint/give_way.h"
+
 namespace trainer::checkpoint {
-namespace {
-
-constexpr int kNice = 10;  // training goes before
-
-}  // namespace
 
 void BackgroundSaver::Start(Save save) {
   TORCH_CHECK(!saving_.valid(), "one save at a time");
   saving_ = std::async(std::launch::async, [this, save = std::move(save)]() mutable {
     const auto start = std::chrono::steady_clock::now();
-    // Of this thread alone, under Linux. Where it fails, the save just takes as much as others do.
-    (void)setpriority(PRIO_PROCESS, 0, kNice);
+    GiveWayToTraining();
     if (save.complete.valid()) save.complete.get();
     if (save.before) save.before();
     Outcome outcome;

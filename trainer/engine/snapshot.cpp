@@ -1,6 +1,5 @@
 #include "trainer/engine/snapshot.h"
 
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,6 +9,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "trainer/checkpoint/give_way.h"
 
 namespace trainer::engine {
 namespace {
@@ -112,8 +112,7 @@ void SnapshotBuffer::Prepare(TrainStep& step) {
   if (!step.parameters().values().device().is_cpu()) return;
   Reserve(step);
   touched_ = std::async(std::launch::async, [this] {
-    constexpr int kNice = 10;
-    (void)setpriority(PRIO_PROCESS, 0, kNice);  // of this thread alone, under Linux
+    checkpoint::GiveWayToTraining();
     const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
     for (const auto& [live, host] : flat_) {
       auto* bytes = static_cast<volatile char*>(host.mutable_data_ptr());

@@ -85,10 +85,8 @@ absl::StatusOr<RunEnd> TrainLoop::Loop() {
     // The first step of a start is not like the others.
     if (steps_done_ > steps_at_start_ + 1) stop_budget_.CountStep(step_clock.Seconds());
     recorder_->ShowProgress(steps_done_);
-    // Not before the first step, which would come later.
-    if (rank_zero() && config_.checkpoint.every > 0 && steps_done_ == steps_at_start_ + 1) {
-      snapshot_.Prepare(*step_);
-    }
+    // After the first step, which it would delay.
+    if (rank_zero() && SavesBeforeTheEnd() && steps_done_ == steps_at_start_ + 1) snapshot_.Prepare(*step_);
     // What is wrong with it is for saving to say.
     if (recorder_->folder_is_lost()) KeepRunFolder().IgnoreError();
     if (log && !validate) recorder_->Log(steps_done_, step_->clock(), *communicator_, nullptr);

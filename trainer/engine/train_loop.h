@@ -38,7 +38,7 @@ enum class RunEnd {
 };
 
 // Every method is collective and fails on all ranks alike (see Note [Agreement]); what rank 0 alone does, it
-// shares the outcome of. One thread, besides the loader's, the communicator's and the one that saves.
+// shares the outcome of. One thread, besides the loader's, the communicator's and those that copy and save.
 class TrainLoop {
  public:
   // `config` is valid and has a data.path. `stop` must outlive the loop.
@@ -82,6 +82,9 @@ class TrainLoop {
   bool IsDue(int64_t every) const;
   bool MustLog() const { return IsDue(config_.train.log_every); }
   bool MustValidate() const { return data_->has_validation() && IsDue(config_.train.validate_every); }
+  bool SavesBeforeTheEnd() const {
+    return config_.checkpoint.every > 0 || (data_->has_validation() && config_.train.validate_every > 0);
+  }
 
   config::Config config_;
   launcher::World world_;

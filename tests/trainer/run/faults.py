@@ -13,7 +13,7 @@ import time
 
 from compared import RANKS, STOPPED, ComparedTestCase
 from dataset_files import DatasetFiles
-from run_trainer import Job, checkpoints, last_step, main, metrics, run, synthesise, trainer, training
+from run_trainer import Job, checkpoints, main, metrics, run, synthesise, trainer, training
 
 FAILURE, BAD_INPUT = 1, 2
 # From the fault to the end of the last process, on a busy machine.

@@ -12,7 +12,7 @@ import sys
 import unittest
 
 from dataset_files import DatasetFiles
-from run_trainer import TINY_CONFIG, Job, RunTestCase, checkpoints, last_step, main, run, train, trainer, training
+from run_trainer import Job, RunTestCase, checkpoints, last_step, main, run, train, trainer, training
 
 BAD_INPUT, STALLED = 2, 76
 DOCUMENT = pathlib.Path(__file__).parents[3] / "docs" / "preflight.md"

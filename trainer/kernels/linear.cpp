@@ -93,13 +93,15 @@ class FusedLinear : public torch::autograd::Function<FusedLinear> {
   static bool OneDnnCanAdd() { return at::native::mkldnn_matmul != nullptr && OneDnnHasBFloat16(); }
 
   // d_output (M, O)^T x (M, I). In float32 both libraries are quicker where the product has fewer rows than
-  // columns.
+  // columns, MKL only where these rows are few: else adding a transposed gradient costs as much.
   static torch::Tensor WeightGradient(const torch::Tensor& d_output, const torch::Tensor& x, bool mkl) {
+    constexpr int64_t kFewForMkl = 256;
     if (x.scalar_type() == torch::kBFloat16) return at::mm(d_output.t(), x);
     const auto multiply = [mkl](const torch::Tensor& a, const torch::Tensor& b) {
       return mkl ? at::mm(a.t(), b) : Multiply(a.t(), b.t(), std::nullopt);
     };
-    return d_output.size(1) <= x.size(1) ? multiply(d_output, x) : multiply(x, d_output).t();
+    const bool as_it_is = d_output.size(1) <= x.size(1) || (mkl && x.size(1) > kFewForMkl);
+    return as_it_is ? multiply(d_output, x) : multiply(x, d_output).t();
   }
 };
 

@@ -12,7 +12,7 @@ namespace trainer::kernels {
 // Note [Which library multiplies]
 // LibTorch has two for float32 on CPUs: MKL, which it calls itself, and oneDNN. On some of AMD's processors
 // oneDNN is up to twice as fast. On Intel's the two are level in forward, but MKL is faster in backward: a
-// layer's forward and backward together by up to a sixth (docs/performance.md). So forward goes to oneDNN,
+// layer's forward and backward together by 2 to 16 % (docs/performance.md). So forward goes to oneDNN,
 // and backward to Settings::backward, by the processor's maker. It is not measured at start which is faster:
 // the two round differently, and one command must give the same bits each time, and a run that was
 // interrupted those that it would have had. In bfloat16 oneDNN sums in float32 and rounds the result; weights

@@ -21,9 +21,10 @@ import numpy as np
 import torch
 
 from performance import document, part, report, sweeps
-from performance.contestants import ContestantError, Ours
+from performance.contestants import Ours
 from performance.data_sets import HW4_UTTERANCES
 from performance.measure import plan
+from performance.processes import ContestantError
 from recognition.provenance import now
 
 EXPONENTS = {"linear": 1.0, "flat": 0.0, "inverse": -1.0}
@@ -63,11 +64,6 @@ def exponent(xs, ys):
     return float(np.polyfit(np.log(xs), np.log(ys), 1)[0]) if len(xs) > 1 else float("nan")
 
 
-def mebibytes(point):
-    known = [size for size in point.get("memory_bytes", []) if size]  # none of a run that was over too soon
-    return f"{statistics.median(known) / 2**20:.0f}" if known else "-"
-
-
 def lines_of(results):
     lines = [*document.provenance_lines([results["provenance"]], [results["command"]]), ""]
     summary, tables = [], []
@@ -85,7 +81,8 @@ def lines_of(results):
                                    [("ms a step", *(report.spread([1e3 * s for s in point["step_seconds"]], "{:.3g}")
                                                     for point in sweep["points"])),
                                     ("GFLOP/s", *(f"{f / s / 1e9:.0f}" for f, s in zip(flops, seconds))),
-                                    ("MiB a rank", *(mebibytes(point) for point in sweep["points"]))]), ""]
+                                    ("MiB a rank", *(report.median(point.get("memory_bytes", []), "{:.0f}", 1 / 2**20)
+                                                     for point in sweep["points"]))]), ""]
     return [*lines, *document.table(("what grows", "values", "exponent by theory", "measured",
                                      f"as theory says (within {TOLERANCE})"), summary), "", *tables]
 

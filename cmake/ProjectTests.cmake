@@ -5,14 +5,19 @@
 set(MPIRUN ${CMAKE_COMMAND} -E env OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
     OMPI_MCA_mpi_yield_when_idle=1 ${MPIEXEC_EXECUTABLE} --oversubscribe --bind-to none)
 
-function(project_test name)
-  cmake_parse_arguments(T "" "TIMEOUT" "SOURCES;LIBS;RANKS;LABELS" ${ARGN})
+# T_TIMEOUT: what was asked for, or `seconds`; sanitizers make tests slow.
+macro(_set_timeout seconds)
   if(NOT T_TIMEOUT)
-    set(T_TIMEOUT 600)
+    set(T_TIMEOUT ${seconds})
   endif()
   if(SANITIZE)
     math(EXPR T_TIMEOUT "5 * ${T_TIMEOUT}")
   endif()
+endmacro()
+
+function(project_test name)
+  cmake_parse_arguments(T "" "TIMEOUT" "SOURCES;LIBS;RANKS;LABELS" ${ARGN})
+  _set_timeout(600)
   if(NOT T_LABELS)
     set(T_LABELS unit)
   endif()
@@ -52,12 +57,7 @@ find_program(PROJECT_PYTHON python HINTS ${CMAKE_SOURCE_DIR}/.venv/bin NO_DEFAUL
 
 function(project_python_test name)
   cmake_parse_arguments(T "SERIAL" "TIMEOUT;SCRIPT" "ARGS;LABELS" ${ARGN})
-  if(NOT T_TIMEOUT)
-    set(T_TIMEOUT 300)
-  endif()
-  if(SANITIZE)
-    math(EXPR T_TIMEOUT "5 * ${T_TIMEOUT}")
-  endif()
+  _set_timeout(300)
   if(NOT PROJECT_PYTHON)
     message(STATUS "Test ${name} is left out: no .venv with Python torch (scripts/setup.sh makes one)")
     return()

@@ -23,9 +23,14 @@ def spread(values, form="{:.2f}"):
     return f"{middle} ({low}-{high})" if len(values) > 1 else middle
 
 
+def median(values, form, factor=1):
+    """Of those that are known."""
+    known = [value for value in values if value is not None]
+    return form.format(factor * statistics.median(known)) if known else "-"
+
+
 def median_of(runs, key, form, factor=1):
-    values = [run[key] for run in runs if run.get(key) is not None]
-    return form.format(factor * statistics.median(values)) if values else "-"
+    return median([run.get(key) for run in runs], form, factor)
 
 
 def ratios(cell, peer):

@@ -30,7 +30,7 @@ class Sweep:
     points: tuple
 
 
-# Counts of the utterances that data sets hold, by how much is measured.
+# Counts of the utterances that data sets hold, by how much is measured. The second is that of all other sweeps.
 UTTERANCES = {"quick": (400, 800), "usual": (600, BASE, 9600), "full": (600, BASE, 9600, HW4_UTTERANCES)}
 
 
@@ -41,7 +41,7 @@ def sweeps(device, cores, size):
     def case(config, batch=32, ranks=1):
         return Case(config, "fp32", ranks, 1, batch, device, cores[:ranks] if device == "cpu" else ())
 
-    base = "utterances-800" if quick else f"utterances-{BASE}"
+    base = f"utterances-{UTTERANCES[size][1]}"
     few = slice(0, 2) if quick else slice(None)
     ranks = [count for count in (1, 2, 4, 8) if count <= (len(cores) if device == "cpu" else torch.cuda.device_count())]
     return (
@@ -64,16 +64,15 @@ def sweeps(device, cores, size):
 
 def prepare(root, programs, size, names):
     """root/<name>/shards for each of the data sets `names`."""
-    quick = size == "quick"
     known = {f"utterances-{count}": (count, 256) for count in UTTERANCES[size]}
-    known |= {f"shards-{count}": (UTTERANCES["quick"][-1] if quick else BASE, mib) for count, mib in SHARD_MIB.items()}
+    known |= {f"shards-{count}": (UTTERANCES[size][1], mib) for count, mib in SHARD_MIB.items()}
     for name in sorted(names):
         utterances, mib = known[name]
         folder = root / name / "shards"
         if (folder / "ready").is_file():
             continue
         folder.parent.mkdir(parents=True, exist_ok=True)
-        synthesise(programs, folder, SPEAKERS // 4 if quick else SPEAKERS, utterances, "--shard-mib", str(mib))
+        synthesise(programs, folder, SPEAKERS // 4 if size == "quick" else SPEAKERS, utterances, "--shard-mib", str(mib))
         frames, _ = read_index(folder)
         set_splits(folder, {"train": np.flatnonzero(frames >= CROP_FRAMES).tolist(),
                             "long": np.flatnonzero(frames >= LONGEST_CROP).tolist()})

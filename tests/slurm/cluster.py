@@ -147,18 +147,19 @@ class Cluster:
     def restore_node(self, node):
         """ReturnToService=2: it is up by itself once slurmd has registered, and resuming it then is an error."""
         self.start_node(node)
-        wait_until(lambda: "DOWN" not in (self._node_state(node) or "DOWN"), f"{node} to be up again", START_SECONDS)
+        wait_until(lambda: not self._node_states().get(node, "down").startswith("down"), f"{node} to be up again",
+                   START_SECONDS)
 
-    def _node_state(self, node):
-        answer = self.command("scontrol", "-o", "show", "node", node, check=False)
-        return re.search(r"State=(\S+)|$", answer.stdout)[1]
+    def _node_states(self):
+        """{"n1": "idle", ...}; {} where the controller does not answer."""
+        words = self.command("sinfo", "-h", "-N", "-p", "cheap", "-o", "%N %T", check=False).stdout.split()
+        return dict(zip(words[::2], words[1::2]))
 
     def _all_idle(self, count):
         for label, daemon in self._daemons.items():
             if daemon.poll() is not None:
                 raise AssertionError(f"{label} ended with {daemon.returncode}")
-        answer = self.command("sinfo", "-h", "-N", "-p", "cheap", "-o", "%T", check=False)
-        return answer.stdout.split() == ["idle"] * count
+        return list(self._node_states().values()) == ["idle"] * count
 
     def command(self, *arguments, check=True, **keywords):
         """Runs one of SLURM's commands on this cluster."""

@@ -16,8 +16,7 @@ class SnapshotTest : public ::testing::Test {
     config.model.d_model = 512;
     config.model.feed_forward = 2048;
     torch::manual_seed(1);
-    step_.emplace(model::MakeModel(config, kMels, kSpeakers), *communicator_, world_,
-                  TrainStepOptions{1, kGlobalBatch, {1e-3, 4e-3}, {}, config.loss, config.train.ema_decay});
+    step_.emplace(model::MakeModel(config, kMels, kSpeakers), *communicator_, world_, OptionsOf(config));
     step_->Begin(0);
     step_->AddMicroBatch(BatchOf(world_, 0), /*last=*/true);
     step_->Finish(1e-3);

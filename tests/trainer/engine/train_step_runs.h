@@ -54,6 +54,10 @@ inline config::Config SynchronisedConformer() {
   return config;
 }
 
+inline TrainStepOptions OptionsOf(const config::Config& config) {
+  return {1, kGlobalBatch, {1e-3, 4e-3}, {}, config.loss, config.train.ema_decay};
+}
+
 struct Trained {
   std::vector<StepFigures> figures;
   torch::Tensor parameters;
@@ -69,8 +73,7 @@ inline Trained TrainOn(const launcher::World& world, torch::Device device, int64
   auto model = model::MakeModel(config, kMels, kSpeakers);
   model->to(device);
   const auto communicator = launcher::MakeCommunicator(world, device);
-  TrainStep step(std::move(model), *communicator, world,
-                 {1, kGlobalBatch, {1e-3, 4e-3}, {}, config.loss, config.train.ema_decay});
+  TrainStep step(std::move(model), *communicator, world, OptionsOf(config));
   Trained result;
   for (int64_t i = 0; i < steps; ++i) {
     step.Begin(i);

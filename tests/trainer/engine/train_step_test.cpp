@@ -120,7 +120,7 @@ TEST(TrainStep, AVoteTooLateIsRefused) {
   const auto world = launcher::World::FromMpi();
   const auto communicator = launcher::MakeCommunicator(world, torch::kCPU);
   TrainStep step(model::MakeModel(SmallModel(), kMels, kSpeakers), *communicator, world,
-                 {1, kGlobalBatch, {1e-3, 4e-3}, {}, {}});
+                 OptionsOf(SmallModel()));
   step.Begin(0);
   step.AddMicroBatch(BatchOf(world, 0), /*last=*/true);
   EXPECT_THROW(step.VoteStop(), c10::Error);
